@@ -1,0 +1,40 @@
+# What cohort's own code is compiled with when cohort is the project being built: warnings, and the sanitizers of
+# COHORT_SANITIZE. In a project that contains cohort this does nothing, and no flag ever reaches a user of the library.
+
+if(NOT COHORT_SANITIZE MATCHES "^(address|thread|)$")
+  message(FATAL_ERROR "COHORT_SANITIZE is \"${COHORT_SANITIZE}\": it must be address, thread, or empty.")
+endif()
+
+function(cohort_development_options target)
+  if(NOT PROJECT_IS_TOP_LEVEL)
+    return()
+  endif()
+
+  if(MSVC)
+    target_compile_options(${target} PRIVATE /W4 $<$<BOOL:${COHORT_WARNINGS_AS_ERRORS}>:/WX>)
+    return()
+  endif()
+
+  target_compile_options(
+    ${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion $<$<BOOL:${COHORT_WARNINGS_AS_ERRORS}>:-Werror>
+  )
+
+  if(COHORT_SANITIZE STREQUAL "address")
+    set(sanitize -fsanitize=address,undefined -fno-sanitize-recover=all)
+    if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+      # Clang 14 cannot place what this check needs beside a coroutine: "cannot represent a difference across sections".
+      list(APPEND sanitize -fno-sanitize=function)
+    endif()
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+      list(APPEND sanitize -Wno-maybe-uninitialized)  # false alarms, in the standard library's own headers, too
+    endif()
+    target_compile_definitions(${target} PRIVATE _GLIBCXX_ASSERTIONS)
+  elseif(COHORT_SANITIZE STREQUAL "thread")
+    set(sanitize -fsanitize=thread)
+  else()
+    return()
+  endif()
+  # -O1 comes after the flags of the build type and so wins over them.
+  target_compile_options(${target} PRIVATE ${sanitize} -O1 -g -fno-omit-frame-pointer)
+  target_link_options(${target} PRIVATE ${sanitize})
+endfunction()

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <cohort/detail/state.hpp>
+#include <cohort/duration.hpp>
+
+#include <condition_variable>  // for std::condition_variable
+#include <mutex>               // for std::mutex
+
+namespace cohort::detail {
+
+/// A thread that blocks until somebody signals, or a deadline has passed. It lives on the stack of that thread.
+class BlockingWait : Node {
+ public:
+  explicit BlockingWait(TimePoint deadline) noexcept : deadline_(deadline) {}
+
+  /// By whoever ends the wait, once. The last touch: the waiter may be gone on return.
+  void signal() noexcept;
+
+  /// Blocks until signalled or the deadline has passed.
+  void wait() noexcept;
+  /// Whether it has been signalled, and the signal is over too.
+  [[nodiscard]] bool over() noexcept;
+  [[nodiscard]] TimePoint deadline() const noexcept { return deadline_; }
+  /// From now on, without a deadline.
+  void drop_deadline() noexcept { deadline_ = TimePoint::max(); }
+
+  /// For a scheduler whose thread goes on working while it waits: from now on it is told by a node, instead of by the
+  /// condition variable. On that thread; the node, when it comes, calls over().
+  void wake_through(Scheduler& scheduler) noexcept;
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable condition_;  // one waiter
+  TimePoint deadline_;
+  bool over_ = false;                // under the mutex, as is scheduler_
+  Scheduler* scheduler_ = nullptr;
+};
+
+/// Puts the task that runs on this thread aside, while its thread blocks or runs something else on top of it.
+class BlockedTask {
+ public:
+  BlockedTask() noexcept;
+  BlockedTask(const BlockedTask&) = delete;
+  BlockedTask& operator=(const BlockedTask&) = delete;
+  ~BlockedTask();
+
+  /// How many tasks are blocked on this stack, this one included.
+  [[nodiscard]] unsigned depth() const noexcept { return depth_; }
+  /// Whether one of the tasks from `top` down is that of `scope`.
+  [[nodiscard]] static bool any_is(const BlockedTask* top, const Scope& scope) noexcept;
+
+ private:
+  const Scope* scope_;
+  InlineAwait* inline_awaits_;
+  BlockedTask* below_;
+  unsigned depth_;
+  bool finishing_;
+};
+
+/// Blocks until `state` is done or `deadline` has passed; returns whether it is done. On a worker, a task that has not
+/// started is run right here, and otherwise the worker goes on with other work meanwhile.
+///
+/// *Throws*: `std::system_error` (resource_deadlock_would_occur) when the task would wait for itself.
+bool wait_until_done(StateBase& state, TimePoint deadline);
+
+/// The same for anything that signals.
+void block(BlockingWait& wait) noexcept;
+
+}  // namespace cohort::detail

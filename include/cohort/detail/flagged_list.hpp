@@ -1,0 +1,157 @@
+#pragma once
+
+#include <atomic>   // for std::atomic
+#include <cstdint>  // for std::uintptr_t
+
+namespace cohort::detail {
+
+/// Waits a little for a lock that is held for a few instructions; yields the processor when its holder seems preempted.
+class SpinWait {
+ public:
+  void operator()() noexcept {
+    if (++count_ > 64) yield();
+  }
+
+ private:
+  static void yield() noexcept;
+  int count_ = 0;
+};
+
+/// Links for FlaggedList; they belong to the list's lock.
+template <class T>
+struct FlaggedLink {
+  T* next = nullptr;
+  T* previous = nullptr;
+  bool linked = false;
+};
+
+/// A list of waiting things, and two flags that say whether it still makes sense to wait, in one word.
+///
+/// The word holds the two flags, a lock bit, and the first element, whose `previous` is the last: the list is a ring.
+/// The lock bit is held for a handful of instructions, never while other code runs. `closed` ends the list: nothing can
+/// be added any more. `marked` is a second flag, claimed once.
+///
+/// *Thread safety*: all members from any thread.
+template <class T>
+class FlaggedList {
+ public:
+  static constexpr std::uintptr_t closed = 1;
+  static constexpr std::uintptr_t marked = 2;
+
+  [[nodiscard]] bool has(std::uintptr_t flag) const noexcept {
+    return (word_.load(std::memory_order_acquire) & flag) != 0;  // acquire: pairs with what set the flag
+  }
+
+  /// Sets `marked`: true for the one caller who did. acq_rel: the claimer sees what was done before, and shows its own.
+  [[nodiscard]] bool mark() noexcept { return (word_.fetch_or(marked, std::memory_order_acq_rel) & marked) == 0; }
+
+  /// When nobody else can see the list: the flags replaced without a locked operation.
+  void set_alone(std::uintptr_t with_flags) noexcept { word_.store(with_flags, std::memory_order_relaxed); }  // relaxed: alone
+
+  /// Appends `element`; false, and nothing done, when the list is closed.
+  [[nodiscard]] bool add(T& element) noexcept {
+    std::uintptr_t word = lock();
+    const bool open = (word & closed) == 0;
+    if (open) {
+      element.linked = true;
+      if (T* first = pointer(word)) {
+        T* last = first->previous;
+        last->next = &element;
+        element.previous = last;
+        first->previous = &element;
+        element.next = first;
+      } else {
+        element.next = element.previous = &element;
+        word |= reinterpret_cast<std::uintptr_t>(&element);
+      }
+    }
+    unlock(word);
+    return open;
+  }
+
+  /// Takes `element` out; false when it is not in: never added, or taken by the one who closed the list.
+  bool remove(T& element) noexcept {
+    const std::uintptr_t word = lock();
+    const bool was_in = element.linked;
+    unlock(was_in ? without(word, element) : word);
+    return was_in;
+  }
+
+  /// Closes the list: true for the one caller who did.
+  bool close() noexcept {
+    const std::uintptr_t word = lock();
+    unlock(word | closed);
+    return (word & closed) == 0;
+  }
+
+  /// Closes the list when it is empty, which it usually is, by one exchange; false when it is not.
+  [[nodiscard]] bool close_if_empty() noexcept {
+    std::uintptr_t word = word_.load(std::memory_order_relaxed);  // relaxed: the exchange decides
+    while ((word & ~marked) == 0) {
+      // acq_rel: publishes what was written before, to whoever sees `closed`
+      if (word_.compare_exchange_weak(word, word | closed, std::memory_order_acq_rel, std::memory_order_relaxed)) return true;
+    }
+    return false;
+  }
+
+  /// Takes the first element out; null when there is none.
+  [[nodiscard]] T* pop() noexcept {
+    if (pointer(word_.load(std::memory_order_acquire)) == nullptr && has(closed)) return nullptr;
+    const std::uintptr_t word = lock();
+    T* first = pointer(word);
+    unlock(first != nullptr ? without(word, *first) : word);
+    return first;
+  }
+
+  /// Shows the elements to `look`, under the lock, until it returns true. It must be brief and run no foreign code.
+  template <class Look>
+  void find(Look look) noexcept {
+    const std::uintptr_t word = lock();
+    T* const first = pointer(word);
+    for (T* each = first; each != nullptr && !look(*each);) each = each->next != first ? each->next : nullptr;
+    unlock(word);
+  }
+
+  /// Whether there is an element. Only a hint when others may add.
+  [[nodiscard]] bool empty() const noexcept {
+    return pointer(word_.load(std::memory_order_acquire)) == nullptr;  // acquire: pairs with unlock()
+  }
+
+ private:
+  static constexpr std::uintptr_t locked = 4;
+  static constexpr std::uintptr_t flags = 7;
+
+  static T* pointer(std::uintptr_t word) noexcept { return reinterpret_cast<T*>(word & ~flags); }
+
+  // Returns the word without the lock bit.
+  std::uintptr_t lock() noexcept {
+    SpinWait wait;
+    for (;;) {
+      const std::uintptr_t word = word_.fetch_or(locked, std::memory_order_acquire);  // acquire: pairs with unlock()
+      if ((word & locked) == 0) return word;
+      wait();
+    }
+  }
+
+  // release: what was done under the lock, and before closing, is seen by the next to look.
+  void unlock(std::uintptr_t word) noexcept {
+    std::uintptr_t current = word | locked;
+    // mark() does not take the lock: keep what it set meanwhile.
+    while (!word_.compare_exchange_weak(current, word | (current & marked), std::memory_order_release, std::memory_order_relaxed)) {
+    }
+  }
+
+  static std::uintptr_t without(std::uintptr_t word, T& element) noexcept {
+    element.linked = false;
+    T* first = pointer(word);
+    if (element.next == &element) return word & flags;
+    element.previous->next = element.next;
+    element.next->previous = element.previous;
+    if (first != &element) return word;
+    return (word & flags) | reinterpret_cast<std::uintptr_t>(element.next);
+  }
+
+  std::atomic<std::uintptr_t> word_{0};
+};
+
+}  // namespace cohort::detail

@@ -1,0 +1,219 @@
+#pragma once
+
+#include <cohort/detail/awaitable.hpp>
+#include <cohort/detail/scheduler.hpp>
+#include <cohort/detail/state.hpp>
+#include <cohort/detail/suspension.hpp>
+#include <cohort/detail/thread_context.hpp>
+#include <cohort/duration.hpp>
+#include <cohort/errors.hpp>
+
+#include <coroutine>    // for std::coroutine_handle
+#include <exception>    // for std::rethrow_exception
+#include <stop_token>   // for std::stop_token
+#include <type_traits>  // for std::conditional_t
+#include <utility>      // for std::exchange
+
+namespace cohort::detail {
+
+/// What reading a T without taking it gives.
+template <class T>
+struct ReadTypeOf {
+  using type = const T&;
+};
+template <class T>
+struct ReadTypeOf<T&> {
+  using type = T&;
+};
+template <>
+struct ReadTypeOf<void> {
+  using type = void;
+};
+template <class T>
+using ReadType = typename ReadTypeOf<T>::type;
+
+[[noreturn]] void throw_outcome(StateBase& state, Outcome outcome);
+[[nodiscard]] std::exception_ptr exception_of(const StateBase& state) noexcept;
+void cancel_when(StateBase& state, std::stop_token token);
+
+/// The value of a done future.
+template <class T>
+ReadType<T> read_result(StateBase& state) {
+  const Outcome outcome = state.outcome.load(std::memory_order_acquire);  // acquire: pairs with the taker's exchange
+  if (outcome != Outcome::value) [[unlikely]] throw_outcome(state, outcome);
+  return State<T>::of(state).result.get();
+}
+
+/// The value of a done future for one who gives up his handle, which this drops.
+template <class T>
+T take_shared_result(StateBase& state) {
+  struct Drop {
+    ~Drop() { state.drop(StateBase::one_handle); }
+    StateBase& state;
+  } const drop{state};
+  Outcome outcome = state.outcome.load(std::memory_order_acquire);  // acquire: as above
+  if (outcome != Outcome::value) [[unlikely]] throw_outcome(state, outcome);
+  if constexpr (std::is_void_v<T>) {
+    return;
+  } else if constexpr (std::is_reference_v<T>) {
+    return State<T>::of(state).result.get();
+  } else {
+    T& value = State<T>::of(state).result.get();
+    if constexpr (std::is_copy_constructible_v<T>) {
+      if (!state.last_handle()) return std::as_const(value);
+    } else {
+      // acq_rel: one of several takers moves the value, and the others see that it is gone.
+      if (!state.last_handle() && !state.outcome.compare_exchange_strong(outcome, Outcome::moved, std::memory_order_acq_rel)) {
+        throw_outcome(state, outcome);
+      }
+    }
+    return std::move(value);
+  }
+}
+
+/// Waits for a future, or runs it on the spot. The part that does not depend on the type of the result.
+class FutureAwaiterBase : protected InlineAwait {
+ public:
+  FutureAwaiterBase(const FutureAwaiterBase&) = delete;
+  FutureAwaiterBase& operator=(const FutureAwaiterBase&) = delete;
+
+  [[nodiscard]] bool await_ready() const noexcept {
+    return task->done() && !asked_to_stop();
+  }
+
+  COHORT_SUSPEND_OUT_OF_LINE std::coroutine_handle<> await_suspend(std::coroutine_handle<> handle) {
+    if (parent_task_ != nullptr && thread_context().deque != nullptr && thread_context().deque->newest() == task &&
+        try_run_inline(handle)) {
+      return transfer(task->frame());
+    }
+    return wait(handle) ? std::noop_coroutine() : handle;
+  }
+
+ protected:
+  FutureAwaiterBase(StateBase& awaited, StateBase* parent_state, TimePoint deadline) noexcept
+      : parent_task_(parent_state), deadline_(deadline) {
+    task = &awaited;
+  }
+  ~FutureAwaiterBase() = default;
+
+  void require_ready() const {
+    if (wake_ != Wake::ready) [[unlikely]] throw_unless_ready(waited_ ? wait_.reason() : wake_, "the future is not done yet");
+  }
+
+  bool deaf_ = false;  // to a stop of the awaiting task
+
+ private:
+  struct Wait : Suspension {
+    struct Source : Waiter {
+      Wait* owner;
+    };
+    Source source;
+    StateBase* awaited;
+  };
+
+  // The awaited task lies on top of this worker's deque: takes it, to be continued into like a child.
+  bool try_run_inline(std::coroutine_handle<> handle) noexcept {
+    ThreadContext& context = thread_context();
+    if (deadline_ != TimePoint::max() || context.scheduler != parent_task_->scheduler || asked_to_stop() ||
+        context.deque->pop() != task) {
+      return false;
+    }
+    if (consumes && task->references.load(std::memory_order_acquire) == StateBase::one_handle + StateBase::one_owner) {
+      task->own_scope.start_alone();  // ours is the only handle, and the queue's entry is gone: nobody else sees it
+    } else if (!task->own_scope.try_start()) {
+      task->drop(StateBase::one_owner);
+      return false;
+    }
+    parent = handle;
+    parent_scope = parent_task_->scope;
+    detach = &detach_this;
+    previous = context.inline_awaits;
+    context.inline_awaits = this;
+    context.current = &task->own_scope;
+    task->inline_await = this;
+    WorkerCounters::add(context.counters->started);
+    return true;
+  }
+
+  bool wait(std::coroutine_handle<> handle);
+  void begin_wait(std::coroutine_handle<> handle) noexcept;
+  static void detach_this(InlineAwait& await) noexcept;
+
+  [[nodiscard]] bool asked_to_stop() const noexcept { return !deaf_ && detail::asked_to_stop(parent_task_); }
+
+  StateBase* parent_task_;
+  TimePoint deadline_;
+  Wake wake_ = Wake::ready;  // unless waited_: why it went on
+  bool waited_ = false;
+  union {
+    Wait wait_;  // made when it is needed
+  };
+};
+
+/// The awaiter of a future: `const T&` when it reads, `T` when it consumes.
+template <class T, bool Consumes>
+class [[nodiscard]] FutureAwaiter : public FutureAwaiterBase {
+ public:
+  // When it consumes, `handle` is the handle to be emptied, once there is a result.
+  FutureAwaiter(StateBase& state, StateBase** handle, StateBase* parent_state, TimePoint deadline) noexcept
+      : FutureAwaiterBase(state, parent_state, deadline), handle_(handle) {
+    consumes = Consumes;
+  }
+
+  std::conditional_t<Consumes, T, ReadType<T>> await_resume() {
+    require_ready();
+    if constexpr (Consumes) {
+      *handle_ = nullptr;
+      return take_shared_result<T>(*task);
+    } else {
+      return read_result<T>(*task);
+    }
+  }
+
+ private:
+  StateBase** handle_;
+};
+
+/// Waits until a future is done, whatever its outcome. To be awaited while there is a handle.
+class [[nodiscard]] Settled {
+ public:
+  enum class Cancellable : bool { no, yes };
+
+  class Awaiter : public FutureAwaiterBase {
+   public:
+    Awaiter(StateBase& state, StateBase* parent_state, TimePoint deadline, Cancellable cancellable) noexcept
+        : FutureAwaiterBase(state, parent_state, deadline) {
+      deaf_ = cancellable == Cancellable::no;
+    }
+    void await_resume() const { require_ready(); }
+  };
+
+  Settled(StateBase& state, TimePoint deadline, Cancellable cancellable = Cancellable::yes) noexcept
+      : state_(&state), deadline_(deadline), cancellable_(cancellable) {}
+  [[nodiscard]] Awaiter bind(StateBase* parent) const noexcept { return Awaiter(*state_, parent, deadline_, cancellable_); }
+
+ private:
+  StateBase* state_;
+  TimePoint deadline_;
+  Cancellable cancellable_;
+};
+
+/// What `result()` returns: to be awaited while the future that it came from is there.
+template <class T, bool Consumes>
+class [[nodiscard]] FutureResult {
+ public:
+  FutureResult(StateBase& state, StateBase** handle, TimePoint deadline) noexcept
+      : state_(&state), handle_(handle), deadline_(deadline) {}
+
+  [[nodiscard]] FutureAwaiter<T, Consumes> bind(StateBase* parent) const noexcept {
+    return FutureAwaiter<T, Consumes>(*state_, handle_, parent, deadline_);
+  }
+  [[nodiscard]] FutureAwaiter<T, Consumes> operator co_await() const noexcept { return bind(nullptr); }
+
+ private:
+  StateBase* state_;
+  StateBase** handle_;
+  TimePoint deadline_;
+};
+
+}  // namespace cohort::detail

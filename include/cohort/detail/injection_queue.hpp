@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cohort/detail/node.hpp>
+
+#include <atomic>  // for std::atomic
+#include <mutex>   // for std::mutex
+
+namespace cohort::detail {
+
+/// What comes to a pool from outside its workers, first in, first out.
+///
+/// A push is one compare-exchange on a stack (Treiber, "Systems programming: coping with parallelism", IBM RJ 5118, 1986);
+/// a pop takes from a list in order of arrival, which is refilled by taking the whole stack and turning it round.
+///
+/// *Thread safety*: all members from any thread.
+class InjectionQueue {
+ public:
+  void push(Node& node) noexcept {
+    Node* top = inbox_.load(std::memory_order_relaxed);  // relaxed: the exchange decides
+    do {
+      node.next = top;
+      // seq_cst: publishes the node, and stands before the pusher's look for sleeping workers. See ThreadPool::wake_if_needed.
+    } while (!inbox_.compare_exchange_weak(top, &node, std::memory_order_seq_cst, std::memory_order_relaxed));
+  }
+
+  [[nodiscard]] Node* pop() noexcept {
+    if (empty()) return nullptr;
+    std::lock_guard lock(mutex_);
+    if (ready_ == nullptr) refill();
+    Node* node = ready_;
+    if (node != nullptr) {
+      ready_ = node->next;
+      has_ready_.store(ready_ != nullptr, std::memory_order_seq_cst);  // seq_cst: see empty()
+    }
+    return node;
+  }
+
+  /// Whether there was nothing. seq_cst, for the look around before sleeping; the inbox first, since refill() announces what
+  /// it moves before it takes it from there.
+  [[nodiscard]] bool empty() const noexcept {
+    return inbox_.load(std::memory_order_seq_cst) == nullptr && !has_ready_.load(std::memory_order_seq_cst);
+  }
+
+ private:
+  void refill() noexcept {
+    has_ready_.store(true, std::memory_order_seq_cst);
+    Node* node = inbox_.exchange(nullptr, std::memory_order_seq_cst);
+    while (node != nullptr) {  // the newest is on top: turn the stack round
+      Node* next = node->next;
+      node->next = ready_;
+      ready_ = node;
+      node = next;
+    }
+    if (ready_ == nullptr) has_ready_.store(false, std::memory_order_seq_cst);
+  }
+
+  std::atomic<Node*> inbox_{nullptr};
+  std::atomic<bool> has_ready_{false};  // whether ready_ has nodes; written under the mutex
+  std::mutex mutex_;
+  Node* ready_ = nullptr;  // in order; under the mutex
+};
+
+}  // namespace cohort::detail

@@ -1,0 +1,79 @@
+#pragma once
+
+#include <cohort/detail/node.hpp>
+#include <cohort/duration.hpp>
+
+#include <cstdint>    // for std::uint64_t
+#include <exception>  // for std::exception_ptr
+
+namespace cohort::detail {
+
+class BlockingWait;
+struct StateBase;
+
+/// Something to be told, once, when a time has come. Its links belong to the scheduler that it is armed with.
+struct Timer {
+  Timer* next = nullptr;
+  Timer* previous = nullptr;
+  std::uint64_t tick = 0;
+  std::uint16_t slot = 0;
+  bool armed = false;
+  void (*fire)(Timer&) noexcept = nullptr;
+};
+
+/// Where coroutines run: what tasks, futures and adaptors know of a pool.
+///
+/// A pool derives from it; ThreadPool is the library's own, and a deterministic one for tests would be another. Reference
+/// counted, since a task's last continuation may outlive the executor object: whoever calls in from a thread that is not
+/// the scheduler's own holds a reference for as long.
+///
+/// *Thread safety*: all members from any thread. None of them runs the node, or any user code, before it returns.
+class Scheduler {
+ public:
+  Scheduler(const Scheduler&) = delete;
+  Scheduler& operator=(const Scheduler&) = delete;
+
+  virtual void add_reference() noexcept = 0;
+  virtual void drop_reference() noexcept = 0;
+  /// Adds a reference unless the last has been dropped and the scheduler is being destroyed.
+  [[nodiscard]] virtual bool try_add_reference() noexcept = 0;
+
+  /// Runs `node` soon on one of the scheduler's threads. The caller may not touch what holds the node afterwards.
+  virtual void schedule(Node& node) noexcept = 0;
+
+  /// The same, behind all that is waiting to run.
+  virtual void schedule_last(Node& node) noexcept = 0;
+
+  /// Fires `timer` on one of the scheduler's threads once `time` has come, not before.
+  virtual void arm(Timer& timer, TimePoint time) noexcept = 0;
+
+  /// Takes `timer` back; false when it was never armed or its time had come: then it fires, or has fired.
+  virtual bool disarm(Timer& timer) noexcept = 0;
+
+  /// A coroutine of another scheduler comes to run here, until guest_left().
+  /// *Throws*: ExecutorShutdownError after shutdown.
+  virtual void guest_entered() = 0;
+  virtual void guest_left() noexcept = 0;
+
+  /// A submitted task of this scheduler has been claimed to run, on whichever thread.
+  virtual void task_started() noexcept = 0;
+
+  /// It has ended, or was cancelled without having started. Told before its future shows it, so that whoever has the
+  /// result finds it counted.
+  virtual void task_ended(StateBase& task, bool had_started) noexcept = 0;
+
+  /// The last touch of a task: its waiters have been told, and the scheduler may now end.
+  virtual void task_left() noexcept = 0;
+
+  /// Blocks the calling thread, one of the scheduler's own, until `wait` is over, with its work going on meanwhile.
+  virtual void block(BlockingWait& wait) noexcept = 0;
+
+  /// An exception that no future can carry, from a callback.
+  virtual void report(std::exception_ptr exception) noexcept = 0;
+
+ protected:
+  Scheduler();
+  ~Scheduler();
+};
+
+}  // namespace cohort::detail

@@ -1,0 +1,245 @@
+#pragma once
+
+#include <cohort/detail/flagged_list.hpp>
+#include <cohort/detail/frame_memory.hpp>
+#include <cohort/detail/node.hpp>
+#include <cohort/detail/scheduler.hpp>
+#include <cohort/detail/scope.hpp>
+#include <cohort/errors.hpp>
+
+#include <atomic>       // for std::atomic
+#include <coroutine>    // for std::coroutine_handle
+#include <cstddef>      // for std::size_t, std::byte
+#include <cstdint>      // for std::uint64_t
+#include <exception>    // for std::exception_ptr
+#include <memory>       // for std::addressof, std::construct_at
+#include <new>          // for operator new, std::launder
+#include <type_traits>  // for std::is_reference_v
+#include <utility>      // for std::forward
+
+namespace cohort::detail {
+
+enum class Outcome : std::uint8_t {
+  pending,
+  value,      // the result slot holds a value
+  exception,  // `error` holds what was thrown
+  cancelled,  // `error` holds the CancelledError that ended it, or null when it never started
+  moved,      // there was a value, and a handle has taken it
+};
+
+/// What a task is to those around it: who is told when it ends.
+enum class Role : std::uint8_t {
+  created,  // its frame is being made: if that fails, the memory goes with it
+  child,    // of the coroutine that awaits it; or not started yet
+  root,     // of a future: submitted to an executor, or the result of a promise
+  branch,   // of a Latch: one of several that run at once
+};
+
+/// Something to be told, once, when a future is done. May be destroyed by being told.
+struct alignas(8) Waiter : FlaggedLink<Waiter> {
+  void (*notify)(Waiter&) noexcept = nullptr;
+};
+
+struct InlineAwait;
+class Latch;
+
+/// The shared state of one task, which stands before its coroutine frame in the same block of memory:
+///
+///     [ result slot ][ StateBase ][ coroutine frame ]
+///
+/// so that a submitted task is one allocation, its frame is found from its state and the other way round by adding a
+/// constant, and the frame with its arguments can be destroyed as soon as the task ends, while the result lives on for as
+/// long as somebody has a handle. The state of a promise has no frame.
+///
+/// Written by the creator until the task is submitted or awaited, then by whoever runs it, until `waiters` is closed; from
+/// then on it does not change, but for `outcome` going from `value` to `moved`. As a node it starts a root or a branch, and
+/// later continues the parent of a child.
+struct alignas(frame_alignment) StateBase : Node {
+  static constexpr std::uint64_t one_handle = 1;
+  static constexpr std::uint64_t one_owner = std::uint64_t{1} << 32U;
+  static constexpr std::uint64_t handle_mask = one_owner - 1;
+
+  StateBase(void (*destroy)(StateBase&) noexcept, std::size_t offset, std::size_t size) noexcept
+      : destroy_result(destroy), block_offset(static_cast<std::uint32_t>(offset)), block_size(static_cast<std::uint32_t>(size)) {}
+  StateBase(const StateBase&) = delete;
+  StateBase& operator=(const StateBase&) = delete;
+
+  [[nodiscard]] std::coroutine_handle<> frame() noexcept { return std::coroutine_handle<>::from_address(this + 1); }
+  static StateBase& of(void* frame) noexcept { return *(static_cast<StateBase*>(frame) - 1); }
+
+  [[nodiscard]] bool done() const noexcept { return waiters.has(FlaggedList<Waiter>::closed); }
+
+  void add_handle() noexcept {
+    references.fetch_add(one_handle, std::memory_order_relaxed);  // relaxed: made from a handle, which keeps the state
+  }
+  void add_owner() noexcept {
+    references.fetch_add(one_owner, std::memory_order_relaxed);  // relaxed: made under a handle or an owner
+  }
+  void drop(std::uint64_t reference) noexcept {
+    // acquire: when we are the last, everything the others did with the state has happened. acq_rel otherwise: so that
+    // it has for whoever will be the last.
+    if (references.load(std::memory_order_acquire) == reference ||
+        references.fetch_sub(reference, std::memory_order_acq_rel) == reference) {
+      free();
+    }
+  }
+  [[nodiscard]] bool last_handle() const noexcept {
+    return (references.load(std::memory_order_acquire) & handle_mask) == one_handle;  // acquire: as in drop()
+  }
+
+  /// Destroys the result and gives the block back.
+  void free() noexcept;
+
+  FlaggedList<Waiter> waiters;           // closed: done. Closing it publishes outcome, result and error
+  std::atomic<std::uint64_t> references{0};  // handles in the low half; in the high half those who run or queue the task
+  Scope own_scope;                       // a root's or branch's own, when it is cancelled by itself
+  Scope* scope = nullptr;                // what it is cancelled with: own_scope, or its parent's
+  Scheduler* scheduler = nullptr;        // where it runs now
+  Scheduler* home = nullptr;             // child and branch: where the parent runs. Root: where it was submitted
+  std::coroutine_handle<> continuation;  // child: its parent
+  union {
+    InlineAwait* inline_await = nullptr;  // root: the await that runs it on its own stack, if one does
+    Latch* latch;                         // branch
+  };
+  std::exception_ptr error;
+  void (*destroy_result)(StateBase&) noexcept;
+  std::uint64_t sequence_id = 0;  // root: its submission number. Branch: its index
+  std::uint32_t block_offset;     // from the start of the block to the state
+  std::uint32_t block_size;
+  std::atomic<Outcome> outcome{Outcome::pending};
+  Role role = Role::created;
+  bool starts_in_place = false;  // root: may be started by whoever waits for it
+  bool admitted = false;         // root: has its place among max_concurrent_tasks; the pool's
+};
+
+/// Room for a result of type T, in front of its StateBase.
+template <class T>
+struct ResultSlot {
+  using Stored = T;
+  static constexpr bool elsewhere = alignof(T) > frame_alignment;  // GCC does not align frames further
+
+  template <class... Args>
+  void emplace(Args&&... args) {
+    if constexpr (elsewhere) {
+      pointer = new T(std::forward<Args>(args)...);
+    } else {
+      ::new (static_cast<void*>(bytes)) T(std::forward<Args>(args)...);
+    }
+  }
+  [[nodiscard]] T& get() noexcept {
+    if constexpr (elsewhere) {
+      return *pointer;
+    } else {
+      return *std::launder(reinterpret_cast<T*>(bytes));
+    }
+  }
+  void destroy() noexcept {
+    if constexpr (elsewhere) {
+      delete pointer;
+    } else {
+      get().~T();
+    }
+  }
+
+  union {
+    alignas(elsewhere ? frame_alignment : alignof(T)) std::byte bytes[elsewhere ? sizeof(void*) : sizeof(T)];
+    T* pointer;
+  };
+};
+
+template <class T>
+struct ResultSlot<T&> {
+  void emplace(T& value) noexcept { pointer = std::addressof(value); }
+  [[nodiscard]] T& get() noexcept { return *pointer; }
+  void destroy() noexcept {}
+
+  T* pointer;
+};
+
+template <>
+struct ResultSlot<void> {
+  void emplace() noexcept {}
+  void get() noexcept {}
+  void destroy() noexcept {}
+};
+
+template <class T>
+struct alignas(frame_alignment) State {
+  [[nodiscard]] static State& of(StateBase& base) noexcept {
+    return *reinterpret_cast<State*>(reinterpret_cast<std::byte*>(&base) - base_offset());
+  }
+
+  /// Memory for a state followed by `frame_size` bytes of frame.
+  [[nodiscard]] static StateBase& create(std::size_t frame_size) {
+    const std::size_t size = sizeof(State) + frame_size;
+    State* state = ::new (allocate_frame(size)) State(size);
+    return state->base;
+  }
+
+  ResultSlot<T> result;
+  StateBase base;
+
+ private:
+  explicit State(std::size_t size) noexcept : base(&destroy_result, base_offset(), size) {}
+
+  static constexpr std::size_t base_offset() noexcept { return sizeof(State) - sizeof(StateBase); }
+  static void destroy_result(StateBase& base) noexcept { of(base).result.destroy(); }
+};
+
+/// The result of a task that has ended and that nobody else looks at: moved out, or thrown.
+template <class T>
+T take_result(StateBase& base) {
+  if (base.outcome.load(std::memory_order_relaxed) == Outcome::value) [[likely]] {  // relaxed: we have it alone
+    if constexpr (std::is_void_v<T>) {
+      return;
+    } else if constexpr (std::is_reference_v<T>) {
+      return static_cast<T>(State<T>::of(base).result.get());
+    } else {
+      return std::move(State<T>::of(base).result.get());
+    }
+  }
+  std::rethrow_exception(std::move(base.error));
+}
+
+// Under here: what src/state.cpp does off the hot path.
+
+/// Publishes the outcome of a root and tells those who wait. The last touch of it but for dropping a reference.
+void publish(StateBase& state) noexcept;
+
+/// Makes a task that has not started a root of `home`, with one handle, and one owner for the queue. As a node it then starts.
+void begin_root(StateBase& state, Scheduler& home) noexcept;
+/// Makes it a task that has not started again, when it was not accepted.
+void undo_root(StateBase& state) noexcept;
+
+/// Cancels a root: true when this cancelled it or asked it to stop, false when it was done.
+bool cancel(StateBase& state) noexcept;
+
+/// Cancels a root that has just been taken out of its queue, unless it has been started elsewhere; drops the queue's reference.
+void cancel_queued(StateBase& state) noexcept;
+
+/// Runs a root whose start has been claimed, on this thread, until it ends or suspends.
+void run_claimed(StateBase& state) noexcept;
+
+/// Runs a root from a queue: claims its start, or lets it go when somebody else has.
+void run_root(Node& node) noexcept;
+
+/// The end of a root: its frame goes, its scheduler counts it, its waiters are told. Returns what to run next.
+std::coroutine_handle<> finish_root(StateBase& state) noexcept;
+
+/// The end of a child that has moved to another scheduler than its parent's, which continues on its own.
+std::coroutine_handle<> finish_child_away(StateBase& state) noexcept;
+
+/// Makes a task that has not started a branch: the `index`th of `latch`'s, to run on `scheduler`, cancelled with `scope`. As a
+/// node it then starts.
+void begin_branch(StateBase& state, Latch& latch, std::size_t index, Scheduler* scheduler, Scope* scope) noexcept;
+
+/// The end of a branch.
+std::coroutine_handle<> finish_branch(StateBase& state) noexcept;
+
+/// Destroys a task that never started, in a loop when it holds others that hold others.
+void drop_task(StateBase& state) noexcept;
+
+/// Stores the exception being handled.
+void store_current_exception(StateBase& state) noexcept;
+
+}  // namespace cohort::detail

@@ -1,0 +1,119 @@
+#pragma once
+
+#include <cohort/detail/scheduler.hpp>
+#include <cohort/detail/state.hpp>
+#include <cohort/detail/thread_context.hpp>
+
+#include <atomic>     // for std::atomic
+#include <coroutine>  // for std::coroutine_handle
+#include <cstdint>    // for std::uint8_t
+
+namespace cohort::detail {
+
+/// Why a suspended coroutine goes on.
+enum class Wake : std::uint8_t { none, ready, stopped, timed_out };
+
+/// A coroutine that waits for the first of several things: what it awaits, a stop of its task, a deadline.
+///
+/// It lives in the frame of the coroutine that waits. Each thing that may wake it is a *source* and holds one count of
+/// `pending_`; registration holds one more. The first source to claim() decides why the coroutine goes on, and takes the
+/// others out of where they are registered. Every source either is taken out or fires exactly once, and gives up its count
+/// either way; whoever gives up the last count resumes the coroutine. So nothing points into the frame once it runs again,
+/// and nobody ever waits for a callback in flight.
+class Suspension : Node {
+ public:
+  /// Takes the awaited thing's registration back: true when it will not fire any more. Called by whoever claimed.
+  using RemoveSource = bool (*)(Suspension&) noexcept;
+
+  /// Begins registration, for a coroutine `handle` of `task`; null for a stranger's coroutine.
+  void begin(std::coroutine_handle<> handle, StateBase* task, RemoveSource remove) noexcept;
+
+  /// Adds the count of the awaited thing, before it is registered; pairs with fire() or a successful RemoveSource.
+  void add_source() noexcept;
+
+  /// Also wakes when the task is asked to stop.
+  void watch_stop() noexcept;
+  /// Also wakes at `time`. Needs a scheduler.
+  void watch_deadline(TimePoint time) noexcept;
+
+  /// Ends registration, inside `await_suspend`: false when the coroutine is to go on at once. After true nothing of the
+  /// awaiter may be touched.
+  [[nodiscard]] bool finish() noexcept;
+
+  /// Ends registration of a coroutine that has been suspended for some time: resumes it if it is to go on.
+  void finish_detached() noexcept;
+
+  /// By a source: true for the first, which must then call settle(); the others just release().
+  [[nodiscard]] bool claim(Wake reason) noexcept;
+  /// By the source that claimed: takes the other sources out, and gives up its own count.
+  void settle() noexcept;
+  /// By a source that lost: gives up its count.
+  void release(std::uint32_t count = 1) noexcept;
+  void fire(Wake reason) noexcept { claim(reason) ? settle() : release(); }
+
+  /// Why the coroutine went on; after it has.
+  [[nodiscard]] Wake reason() const noexcept { return reason_.load(std::memory_order_relaxed); }  // relaxed: resumed after
+  [[nodiscard]] bool has_scheduler() const noexcept { return scheduler_ != nullptr; }
+
+ private:
+  struct StopSource : StopNode {
+    Suspension* owner;
+  };
+  struct TimeSource : Timer {
+    Suspension* owner;
+  };
+
+  std::uint32_t remove_sources() noexcept;
+  void resume() noexcept;
+  static void run_node(Node& node) noexcept;
+
+  std::coroutine_handle<> handle_;
+  Scheduler* scheduler_ = nullptr;
+  Scope* scope_ = nullptr;
+  RemoveSource remove_ = nullptr;
+  std::atomic<std::uint32_t> pending_{0};
+  std::atomic<Wake> reason_{Wake::none};  // claimed by compare-exchange
+  StopSource stop_;
+  TimeSource time_;
+  bool has_deadline_ = false;
+};
+
+/// Continues a coroutine that waits for nothing but its turn. It lives in that coroutine's frame.
+struct Resumption : Node {
+  /// The coroutine `handle` of `task`, null for a stranger's.
+  void prepare(std::coroutine_handle<> handle, StateBase* task) noexcept;
+
+  std::coroutine_handle<> coroutine;
+  const Scope* scope = nullptr;
+};
+
+/// A wait for a future that runs the awaited task on the waiting coroutine's own stack: popped from the worker's deque,
+/// where it lay on top, and continued into like a child. It becomes a real wait when something on that stack suspends.
+///
+/// Lives in the awaiting coroutine's frame; only touched by the thread that runs it, and linked there.
+struct InlineAwait {
+  InlineAwait* previous = nullptr;  // the await below this one on the stack
+  StateBase* task = nullptr;        // the awaited root
+  std::coroutine_handle<> parent;
+  Scope* parent_scope = nullptr;
+  bool consumes = false;                      // the awaited future is the awaiter's own
+  void (*detach)(InlineAwait&) noexcept = nullptr;  // registers it as a wait; it may be gone on return
+};
+
+/// Turns the awaits whose tasks run on this stack into registered ones: something above them is about to suspend.
+void detach_inline_awaits(ThreadContext& context) noexcept;
+
+inline void suspending() noexcept {
+  ThreadContext& context = thread_context();
+  if (context.inline_awaits != nullptr) [[unlikely]] detach_inline_awaits(context);
+}
+
+/// Whether the task whose coroutine this is has been asked to stop; a stranger's coroutine, null, never is.
+[[nodiscard]] inline bool asked_to_stop(const StateBase* task) noexcept {
+  return task != nullptr && task->scope != nullptr && task->scope->stop_requested();
+}
+
+/// The error for a wake-up that brought no result; nothing for `ready`.
+void throw_unless_ready(Wake reason, const char* timed_out);
+
+}  // namespace cohort::detail

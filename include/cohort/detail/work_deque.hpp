@@ -1,0 +1,133 @@
+#pragma once
+
+#include <atomic>   // for std::atomic
+#include <cstddef>  // for std::size_t
+#include <cstdint>  // for std::int64_t
+#include <memory>   // for std::unique_ptr
+
+namespace cohort::detail {
+
+/// A worker's own queue: the owner pushes and pops at the bottom, last in, first out; thieves take the oldest at the top.
+///
+/// Chase and Lev, "Dynamic circular work-stealing deque", SPAA 2005, doi:10.1145/1073970.1073974; memory orders after Lê,
+/// Pop, Cohen and Zappa Nardelli, "Correct and efficient work-stealing for weak memory models", PPoPP 2013,
+/// doi:10.1145/2442516.2442524, with their fences replaced by sequentially consistent stores and loads, which thread
+/// sanitizers understand and which cost the same.
+///
+/// *Thread safety*: `push`, `pop` and `newest` by the owner only, which may change hands under a lock; the rest by anyone.
+/// `Atomic` is a parameter so that a model checker can put its own in place of `std::atomic`.
+template <class T, template <class> class Atomic = std::atomic>
+class WorkDeque {
+ public:
+  explicit WorkDeque(std::size_t capacity = 256) : buffer_(new Buffer(capacity, nullptr)) {}
+  WorkDeque(const WorkDeque&) = delete;
+  WorkDeque& operator=(const WorkDeque&) = delete;
+  // Nobody may be stealing any more.
+  ~WorkDeque() {
+    for (Buffer* buffer = buffer_.load(std::memory_order_relaxed); buffer != nullptr;) {  // relaxed: alone by contract
+      std::unique_ptr<Buffer> owned(buffer);
+      buffer = owned->retired;
+    }
+  }
+
+  /// Makes room for one more element, so that the next `push` cannot fail.
+  ///
+  /// *Throws*: `std::bad_alloc`, the deque unchanged.
+  void reserve() {
+    const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);  // relaxed: only the owner writes it
+    const std::int64_t top = top_.load(std::memory_order_acquire);        // acquire: pairs with the CAS of steal()
+    Buffer* buffer = buffer_.load(std::memory_order_relaxed);             // relaxed: only the owner writes it
+    if (bottom - top < buffer->size()) [[likely]] return;
+    Buffer* larger = new Buffer(static_cast<std::size_t>(buffer->size()) * 2, buffer);
+    for (std::int64_t index = top; index < bottom; ++index) larger->put(index, buffer->get(index));
+    // release: a thief that sees the new buffer sees what was copied into it. The old one is kept: a thief may be
+    // reading it, and finds the same elements there.
+    buffer_.store(larger, std::memory_order_release);
+  }
+
+  /// Adds at the bottom; room must have been reserved.
+  void push_reserved(T* element) noexcept {
+    const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);                // relaxed: own
+    buffer_.load(std::memory_order_relaxed)->put(bottom, element);                      // relaxed: own
+    // seq_cst: publishes the element to thieves, and stands before the pusher's look for sleeping workers; a worker
+    // going to sleep announces itself and then looks here. One of the two sees the other.
+    bottom_.store(bottom + 1, std::memory_order_seq_cst);
+  }
+
+  void push(T* element) {
+    reserve();
+    push_reserved(element);
+  }
+
+  /// The element `pop` would take were no thief about; null when there is none. A hint: a thief may have it already.
+  [[nodiscard]] T* newest() const noexcept {
+    const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);  // relaxed: own
+    return buffer_.load(std::memory_order_relaxed)->get(bottom - 1);      // relaxed: own
+  }
+
+  /// Takes the newest element; null when empty.
+  [[nodiscard]] T* pop() noexcept {
+    const std::int64_t bottom = bottom_.load(std::memory_order_relaxed) - 1;  // relaxed: own
+    Buffer* buffer = buffer_.load(std::memory_order_relaxed);                 // relaxed: own
+    // seq_cst, store then load: either a thief sees that the bottom has gone down, or we see that the top has gone up.
+    bottom_.store(bottom, std::memory_order_seq_cst);
+    std::int64_t top = top_.load(std::memory_order_seq_cst);
+    if (top > bottom) {
+      bottom_.store(bottom + 1, std::memory_order_relaxed);  // relaxed: back to where it was, nothing published
+      return nullptr;
+    }
+    T* element = buffer->get(bottom);
+    if (top == bottom) {
+      // The last one: thieves may want it too, and the top decides.
+      if (!top_.compare_exchange_strong(top, top + 1, std::memory_order_seq_cst)) element = nullptr;
+      bottom_.store(bottom + 1, std::memory_order_relaxed);  // relaxed: empty either way, nothing published
+    }
+    return element;
+  }
+
+  /// Takes the oldest element; null when empty or when another taker was faster.
+  [[nodiscard]] T* steal() noexcept {
+    // seq_cst, top before bottom: pairs with pop()'s bottom before top.
+    std::int64_t top = top_.load(std::memory_order_seq_cst);
+    const std::int64_t bottom = bottom_.load(std::memory_order_seq_cst);
+    if (top >= bottom) return nullptr;
+    // acquire: pairs with the release in reserve(). The element read may be overwritten by the owner only after the top
+    // has moved on, and then the exchange below fails and what was read is not used.
+    T* element = buffer_.load(std::memory_order_acquire)->get(top);
+    if (!top_.compare_exchange_strong(top, top + 1, std::memory_order_seq_cst)) return nullptr;
+    return element;
+  }
+
+  /// Whether there was nothing to take. seq_cst, for the look around before sleeping: see push_reserved().
+  [[nodiscard]] bool empty() const noexcept {
+    const std::int64_t top = top_.load(std::memory_order_seq_cst);
+    return top >= bottom_.load(std::memory_order_seq_cst);
+  }
+
+ private:
+  // A ring of a power of two of elements.
+  struct Buffer {
+    Buffer(std::size_t capacity, Buffer* older)
+        : mask(static_cast<std::int64_t>(capacity) - 1), slots(new Atomic<T*>[capacity]()), retired(older) {}
+    [[nodiscard]] std::int64_t size() const noexcept { return mask + 1; }
+    // relaxed: the bottom publishes what is put and the top arbitrates what is got
+    void put(std::int64_t index, T* element) noexcept {
+      slots[static_cast<std::size_t>(index & mask)].store(element, std::memory_order_relaxed);
+    }
+    [[nodiscard]] T* get(std::int64_t index) const noexcept {
+      return slots[static_cast<std::size_t>(index & mask)].load(std::memory_order_relaxed);
+    }
+
+    std::int64_t mask;
+    std::unique_ptr<Atomic<T*>[]> slots;
+    Buffer* retired;  // the smaller buffer before this one, freed with it
+  };
+
+  // Owner: reads and writes bottom_ and buffer_. Thieves: read both. Everyone: moves top_ on by compare-exchange. On lines
+  // of their own, so that thieves at work do not slow the owner's pushes.
+  alignas(64) Atomic<std::int64_t> bottom_{0};
+  Atomic<Buffer*> buffer_;
+  alignas(64) Atomic<std::int64_t> top_{0};
+};
+
+}  // namespace cohort::detail

@@ -1,0 +1,47 @@
+#include <cohort/detail/attempts.hpp>
+
+namespace cohort::detail {
+
+std::coroutine_handle<> ScopedChild::start(std::coroutine_handle<> handle) {
+  suspending();
+  StateBase& parent = *parent_task_;
+  if (parent.scheduler == nullptr && deadline_ != TimePoint::max()) throw_needs_scheduler("a timeout");
+  // Three to wait for: the child, and those who could stop it, when they are there.
+  std::size_t count = 1;
+  if (parent.scope != nullptr) ++count;
+  if (deadline_ != TimePoint::max()) ++count;
+  begin(count, handle, parent.scheduler, parent.scope);
+  on_first_ = &ended;
+  begin_branch(*child_, *this, 0, parent.scheduler, &child_->own_scope);
+
+  stop_.owner = this;
+  stop_.fire = [](StopNode& node) noexcept {
+    ScopedChild& self = *static_cast<StopSource&>(node).owner;
+    self.child_->own_scope.request_stop();
+    self.arrive_from_outside();
+  };
+  if (parent.scope != nullptr && !parent.scope->add(stop_)) stop_.fire(stop_);
+  time_.owner = this;
+  time_.fire = [](Timer& timer) noexcept {
+    ScopedChild& self = *static_cast<TimeSource&>(timer).owner;
+    self.timed_out_.store(true, std::memory_order_relaxed);  // relaxed: arriving shows it
+    self.child_->own_scope.request_stop();
+    self.arrive_from_outside();
+  };
+  if (deadline_ != TimePoint::max()) parent.scheduler->arm(time_, deadline_);
+
+  thread_context().current = &child_->own_scope;
+  return transfer(child_->frame());
+}
+
+// The child has ended: who could have stopped it is taken back, or has fired and arrives by itself.
+std::size_t ScopedChild::ended(Latch& latch) noexcept {
+  auto& self = static_cast<ScopedChild&>(latch);
+  std::size_t over = 0;
+  const StateBase& parent = *self.parent_task_;
+  if (parent.scope != nullptr && parent.scope->remove(self.stop_)) ++over;
+  if (self.deadline_ != TimePoint::max() && parent.scheduler->disarm(self.time_)) ++over;
+  return over;
+}
+
+}  // namespace cohort::detail

@@ -1,0 +1,119 @@
+#include <cohort/detail/blocking_wait.hpp>
+#include <cohort/detail/suspension.hpp>
+#include <cohort/detail/thread_context.hpp>
+
+#include <utility>  // for std::exchange
+
+namespace cohort::detail {
+namespace {
+
+// How many tasks may run on top of each other on one stack, each in a get() of the one below. Beyond, the worker goes on
+// on another thread, with a stack of its own.
+constexpr unsigned max_nested_tasks = 128;
+
+}  // namespace
+
+BlockedTask::BlockedTask() noexcept {
+  ThreadContext& context = thread_context();
+  scope_ = std::exchange(context.current, nullptr);
+  inline_awaits_ = std::exchange(context.inline_awaits, nullptr);
+  finishing_ = std::exchange(context.finishing, false);
+  below_ = std::exchange(context.blocked, this);
+  depth_ = below_ != nullptr ? below_->depth_ + 1 : 1;
+}
+
+BlockedTask::~BlockedTask() {
+  ThreadContext& context = thread_context();
+  context.current = scope_;
+  context.inline_awaits = inline_awaits_;
+  context.finishing = finishing_;
+  context.blocked = below_;
+}
+
+bool BlockedTask::any_is(const BlockedTask* top, const Scope& scope) noexcept {
+  while (top != nullptr && top->scope_ != &scope) top = top->below_;
+  return top != nullptr;
+}
+
+void BlockingWait::signal() noexcept {
+  // Notified under the lock: the waiter cannot return, and destroy this, before we are out of it.
+  std::lock_guard lock(mutex_);
+  if (scheduler_ != nullptr) {
+    scheduler_->schedule(*this);
+  } else {
+    over_ = true;
+    condition_.notify_one();
+  }
+}
+
+void BlockingWait::wait() noexcept {
+  std::unique_lock lock(mutex_);
+  if (deadline_ == TimePoint::max()) {
+    condition_.wait(lock, [this] { return over_; });
+  } else {
+    condition_.wait_until(lock, deadline_, [this] { return over_; });
+  }
+}
+
+bool BlockingWait::over() noexcept {
+  std::lock_guard lock(mutex_);
+  return over_;
+}
+
+void BlockingWait::wake_through(Scheduler& scheduler) noexcept {
+  run = [](Node& node) noexcept {
+    auto& self = static_cast<BlockingWait&>(node);
+    std::lock_guard lock(self.mutex_);
+    self.over_ = true;
+  };
+  std::lock_guard lock(mutex_);
+  if (!over_) scheduler_ = &scheduler;
+}
+
+void block(BlockingWait& wait) noexcept {
+  ThreadContext& context = thread_context();
+  if (context.scheduler == nullptr) {
+    wait.wait();
+    return;
+  }
+  const BlockedTask below;
+  context.scheduler->block(wait);
+}
+
+bool wait_until_done(StateBase& state, TimePoint deadline) {
+  if (state.done()) return true;
+  ThreadContext& context = thread_context();
+  if (context.current == &state.own_scope || BlockedTask::any_is(context.blocked, state.own_scope)) throw_would_deadlock();
+
+  // The task we wait for has not started: the shortest way is to run it here. Not with a deadline, which it could overrun.
+  if (context.scheduler != nullptr && context.scheduler == state.home && state.starts_in_place && deadline == TimePoint::max() &&
+      (context.blocked == nullptr || context.blocked->depth() < max_nested_tasks)) {
+    state.add_owner();  // ours; the queue has its own
+    if (state.own_scope.try_start()) {
+      const BlockedTask below;
+      run_claimed(state);
+      if (Node* node = std::exchange(thread_context().handed_over, nullptr)) thread_context().scheduler->schedule(*node);
+    } else {
+      state.drop(StateBase::one_owner);
+    }
+    if (state.done()) return true;
+  }
+
+  struct FutureWait : Waiter {
+    explicit FutureWait(TimePoint time) noexcept : wait(time) {
+      notify = [](Waiter& waiter) noexcept { static_cast<FutureWait&>(waiter).wait.signal(); };
+    }
+    BlockingWait wait;
+  } waiter(deadline);
+  if (!state.waiters.add(waiter)) return true;
+  block(waiter.wait);
+  if (!waiter.wait.over()) {
+    if (state.waiters.remove(waiter)) return false;
+    // Too late to take it out: the signal is on its way.
+    waiter.wait.drop_deadline();
+    block(waiter.wait);
+  }
+  return true;
+}
+
+}  // namespace cohort::detail

@@ -1,0 +1,53 @@
+#include <cohort/detail/branches.hpp>
+
+namespace cohort::detail {
+
+std::coroutine_handle<> Branches::start(std::coroutine_handle<> handle) {
+  suspending();
+  StateBase& parent = *parent_task_;
+  const bool stoppable = first_ends_all_ && parent.scope != nullptr;
+  begin(count_ + (stoppable ? 1 : 0), handle, parent.scheduler, parent.scope);
+  if (first_ends_all_) on_first_ = &first_ended;
+  for (std::size_t index = 0; index < count_; ++index) {
+    StateBase& branch = *states_[index];
+    begin_branch(branch, *this, index, parent.scheduler, first_ends_all_ ? &branch.own_scope : parent.scope);
+  }
+  if (stoppable) {
+    stop_.owner = this;
+    stop_.fire = [](StopNode& node) noexcept {
+      Branches& self = *static_cast<StopSource&>(node).owner;
+      self.stop_all();
+      self.arrive_from_outside();
+    };
+    if (!parent.scope->add(stop_)) stop_.fire(stop_);
+  }
+
+  // The first runs here, right now. The others can be stolen, the second first. This is not over before the first has
+  // started, so nothing here can be gone yet.
+  if (parent.scheduler != nullptr) {
+    for (std::size_t index = count_; index-- > 1;) parent.scheduler->schedule(*states_[index]);
+  } else {
+    // A stranger's coroutine outside any executor: one after the other.
+    for (std::size_t index = count_; index-- > 1;) states_[index]->run(*states_[index]);
+  }
+  StateBase& first = *states_[0];
+  thread_context().current = first.scope;
+  return transfer(first.frame());
+}
+
+void Branches::stop_all() noexcept {
+  for (std::size_t index = 0; index < count_; ++index) states_[index]->own_scope.request_stop();
+}
+
+std::size_t Branches::first_ended(Latch& latch) noexcept {
+  auto& self = static_cast<Branches&>(latch);
+  self.stop_all();
+  Scope* const scope = self.parent_task_->scope;
+  return scope != nullptr && scope->remove(self.stop_) ? 1 : 0;
+}
+
+void AllOf::Awaiter::await_resume() const {
+  if (count_ != 0 && first_failed() != none) std::rethrow_exception(states_[first_failed()]->error);
+}
+
+}  // namespace cohort::detail

@@ -1,0 +1,104 @@
+#include <cohort/detail/callback.hpp>
+#include <cohort/detail/future_await.hpp>
+
+#include <memory>    // for std::unique_ptr
+#include <new>       // for placement new
+#include <optional>  // for std::optional
+
+namespace cohort::detail {
+
+void throw_outcome(StateBase& state, Outcome outcome) {
+  if (outcome == Outcome::moved) throw_invalid_state("the result has been moved out through another handle");
+  if (state.error != nullptr) std::rethrow_exception(state.error);
+  throw_cancelled("the task was cancelled before it started");
+}
+
+std::exception_ptr exception_of(const StateBase& state) noexcept {
+  if (!state.done()) return nullptr;
+  if (state.error != nullptr) return state.error;
+  if (state.outcome.load(std::memory_order_relaxed) != Outcome::cancelled) return nullptr;  // relaxed: after done()
+  try {
+    return std::make_exception_ptr(CancelledError("the task was cancelled before it started"));
+  } catch (...) {
+    return std::current_exception();
+  }
+}
+
+// True when the coroutine is suspended and will be resumed; false when it is to go on at once.
+bool FutureAwaiterBase::wait(std::coroutine_handle<> handle) {
+  if (asked_to_stop()) {
+    wake_ = Wake::stopped;
+    return false;
+  }
+  if (parent_task_ != nullptr && parent_task_->scope == &task->own_scope) throw_would_deadlock();
+  if (task->done()) return false;
+  if (deadline_ != TimePoint::max()) {
+    if (deadline_ <= std::chrono::steady_clock::now()) {
+      wake_ = Wake::timed_out;
+      return false;
+    }
+    if (parent_task_ == nullptr && thread_context().scheduler == nullptr) throw_needs_scheduler("a wait with a timeout");
+  }
+  begin_wait(handle);
+  return wait_.finish();
+}
+
+void FutureAwaiterBase::begin_wait(std::coroutine_handle<> handle) noexcept {
+  ::new (static_cast<void*>(&wait_)) Wait;
+  waited_ = true;
+  wake_ = Wake::none;
+  wait_.awaited = task;
+  wait_.source.owner = &wait_;
+  wait_.source.notify = [](Waiter& waiter) noexcept { static_cast<Wait::Source&>(waiter).owner->fire(Wake::ready); };
+  wait_.begin(handle, parent_task_, [](Suspension& suspension) noexcept {
+    auto& self = static_cast<Wait&>(suspension);
+    return self.awaited->waiters.remove(self.source);
+  });
+  wait_.add_source();
+  if (!task->waiters.add(wait_.source)) wait_.fire(Wake::ready);
+  if (!deaf_) wait_.watch_stop();
+  wait_.watch_deadline(deadline_);
+}
+
+void FutureAwaiterBase::detach_this(InlineAwait& await) noexcept {
+  auto& self = static_cast<FutureAwaiterBase&>(await);
+  self.begin_wait(self.parent);
+  self.wait_.finish_detached();
+}
+
+void cancel_when(StateBase& state, std::stop_token token) {
+  // Destroyed when the future is done, or right away when it is already. Its callback may run at any time in between, and may
+  // itself be what completes the future.
+  struct CancelWhen : CallbackNode {
+    struct Cancel {
+      void operator()() const noexcept {
+        state->add_handle();  // the node's own may go while we cancel
+        StateBase* const kept = state;
+        cancel(*kept);
+        kept->drop(StateBase::one_handle);
+      }
+      StateBase* state;
+    };
+
+    explicit CancelWhen(StateBase& cancelled) noexcept : state(&cancelled) {
+      state->add_handle();
+      run = [](CallbackNode& node) noexcept { delete static_cast<CancelWhen*>(&node); };
+    }
+    CancelWhen(const CancelWhen&) = delete;
+    CancelWhen& operator=(const CancelWhen&) = delete;
+    ~CancelWhen() {
+      callback.reset();
+      state->drop(StateBase::one_handle);
+    }
+
+    StateBase* state;
+    std::optional<std::stop_callback<Cancel>> callback;
+  };
+
+  if (!token.stop_possible() || state.done()) return;
+  auto node = std::make_unique<CancelWhen>(state);
+  node->callback.emplace(std::move(token), CancelWhen::Cancel{&state});
+  if (state.waiters.add(*node)) static_cast<void>(node.release());
+}
+
+}  // namespace cohort::detail

@@ -1,0 +1,40 @@
+#include "live_schedulers.hpp"
+
+#include <algorithm>  // for std::find
+#include <mutex>      // for std::mutex
+#include <vector>     // for std::vector
+
+namespace cohort::detail {
+namespace {
+
+struct LiveSchedulers {
+  std::mutex mutex;
+  std::vector<Scheduler*> all;
+};
+
+// Never destroyed: executors may be static, and end late.
+LiveSchedulers& live() {
+  static LiveSchedulers* const immortal = new LiveSchedulers;
+  return *immortal;
+}
+
+}  // namespace
+
+Scheduler::Scheduler() {
+  std::lock_guard lock(live().mutex);
+  live().all.push_back(this);
+}
+
+Scheduler::~Scheduler() {
+  std::lock_guard lock(live().mutex);
+  std::erase(live().all, this);
+}
+
+Scheduler* pin_if_alive(Scheduler* scheduler) noexcept {
+  if (scheduler == nullptr) return nullptr;
+  std::lock_guard lock(live().mutex);
+  if (std::find(live().all.begin(), live().all.end(), scheduler) == live().all.end()) return nullptr;
+  return scheduler->try_add_reference() ? scheduler : nullptr;
+}
+
+}  // namespace cohort::detail

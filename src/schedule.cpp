@@ -1,0 +1,21 @@
+#include <cohort/detail/schedule.hpp>
+
+namespace cohort::detail {
+
+// A coroutine is at home where its parent runs, or where it was submitted, and a guest anywhere else: counted there, so that no
+// scheduler ends under it.
+void ScheduleAwaiter::move(std::coroutine_handle<> handle) {
+  if (task_ == nullptr) {
+    target_->guest_entered();
+    resumption_.prepare(handle, nullptr);
+  } else {
+    if (target_ != task_->home) target_->guest_entered();
+    resumption_.prepare(handle, task_);
+    Scheduler* const before = task_->scheduler;
+    task_->scheduler = target_;
+    if (before != task_->home) before->guest_left();
+  }
+  target_->schedule(resumption_);
+}
+
+}  // namespace cohort::detail

@@ -1,0 +1,26 @@
+#include <cohort/sleep.hpp>
+
+namespace cohort::detail {
+
+// True when the coroutine is suspended.
+bool SleepAwaiter::wait(std::coroutine_handle<> handle) {
+  if (asked_to_stop(task_)) {
+    static_cast<void>(suspension_.claim(Wake::stopped));
+    return false;
+  }
+  if (time_ <= std::chrono::steady_clock::now()) return false;
+  if ((task_ != nullptr ? task_->scheduler : thread_context().scheduler) == nullptr) throw_needs_scheduler("cohort::sleep_for");
+  suspension_.begin(handle, task_, nullptr);
+  suspension_.watch_stop();
+  suspension_.watch_deadline(time_);
+  return suspension_.finish();
+}
+
+void YieldAwaiter::go_last(std::coroutine_handle<> handle) {
+  Scheduler* const scheduler = task_ != nullptr ? task_->scheduler : thread_context().scheduler;
+  if (scheduler == nullptr) throw_needs_scheduler("cohort::yield");
+  resumption_.prepare(handle, task_);
+  scheduler->schedule_last(resumption_);
+}
+
+}  // namespace cohort::detail

@@ -1,0 +1,237 @@
+#include <cohort/detail/callback.hpp>
+#include <cohort/detail/latch.hpp>
+#include <cohort/detail/state.hpp>
+#include <cohort/detail/suspension.hpp>
+#include <cohort/detail/thread_context.hpp>
+
+#include <coroutine>  // for std::noop_coroutine
+#include <exception>  // for std::current_exception
+#include <utility>    // for std::exchange
+
+namespace cohort::detail {
+
+constinit thread_local ThreadContext this_thread_context;
+
+#if defined(__clang__) && __clang_major__ < 17
+ThreadContext& thread_context() noexcept { return this_thread_context; }
+#endif
+
+void StateBase::free() noexcept {
+  const Outcome end = outcome.load(std::memory_order_relaxed);  // relaxed: we are the last
+  if (end == Outcome::value || end == Outcome::moved) destroy_result(*this);
+  void* block = reinterpret_cast<std::byte*>(this) - block_offset;
+  const std::size_t size = block_size;
+  this->~StateBase();
+  free_frame(block, size);
+}
+
+void store_current_exception(StateBase& state) noexcept {
+  // A local's destructor may throw after co_return has stored a value.
+  if (state.outcome.load(std::memory_order_relaxed) == Outcome::value) state.destroy_result(state);  // relaxed: running it
+  Outcome outcome = Outcome::exception;
+  try {
+    throw;
+  } catch (const CancelledError&) {
+    outcome = Outcome::cancelled;
+  } catch (...) {
+  }
+  state.error = std::current_exception();
+  state.outcome.store(outcome, std::memory_order_relaxed);  // relaxed: publish() makes it visible
+}
+
+void drop_task(StateBase& state) noexcept {
+  ThreadContext& context = thread_context();
+  if (context.dropping_tasks) {
+    state.next = context.dropped_tasks;
+    context.dropped_tasks = &state;
+    return;
+  }
+  context.dropping_tasks = true;
+  for (StateBase* each = &state; each != nullptr;) {
+    each->frame().destroy();  // may drop the tasks that it holds as arguments
+    each->free();
+    each = context.dropped_tasks;
+    if (each != nullptr) context.dropped_tasks = static_cast<StateBase*>(each->next);
+  }
+  context.dropping_tasks = false;
+}
+
+void begin_root(StateBase& state, Scheduler& home) noexcept {
+  state.role = Role::root;
+  state.scheduler = state.home = &home;
+  state.scope = &state.own_scope;
+  state.run = &run_root;
+  state.references.store(StateBase::one_handle + StateBase::one_owner, std::memory_order_relaxed);  // relaxed: nobody knows it yet
+}
+
+void undo_root(StateBase& state) noexcept { state.role = Role::child; }
+
+void publish(StateBase& state) noexcept {
+  if (state.waiters.close_if_empty()) [[likely]] return;
+  state.waiters.close();
+  // Those who wait are woken first; callbacks, which may take their time, come after, in the order in which they were added.
+  CallbackList callbacks;
+  while (Waiter* waiter = state.waiters.pop()) {
+    if (waiter->notify != nullptr) {
+      waiter->notify(*waiter);
+    } else {
+      callbacks.push(static_cast<CallbackNode&>(*waiter));
+    }
+  }
+  callbacks.run();
+}
+
+namespace {
+
+// Ends a root that has not started, and now never will: true when this claimed it.
+bool cancel_unstarted(StateBase& state) noexcept {
+  if (!state.own_scope.try_start()) return false;
+  Scheduler* const home = state.home;
+  if (home != nullptr) state.frame().destroy();  // a promise has none
+  state.outcome.store(Outcome::cancelled, std::memory_order_relaxed);  // relaxed: publish() makes it visible
+  if (home != nullptr) home->task_ended(state, false);
+  publish(state);
+  if (home != nullptr) home->task_left();
+  return true;
+}
+
+}  // namespace
+
+bool cancel(StateBase& state) noexcept {
+  if (state.done()) return false;
+  // When it was queued, the queue's entry still owns a reference, and drops it when it comes up.
+  if (!cancel_unstarted(state)) state.own_scope.request_stop();
+  return true;
+}
+
+void cancel_queued(StateBase& state) noexcept {
+  cancel_unstarted(state);
+  state.drop(StateBase::one_owner);
+}
+
+void run_claimed(StateBase& state) noexcept {
+  state.home->task_started();
+  thread_context().current = &state.own_scope;
+  resume_here(state.frame());
+}
+
+void run_root(Node& node) noexcept {
+  auto& state = static_cast<StateBase&>(node);
+  // Without handles nobody can cancel it or start it in place: the claim needs no locked operation.
+  if (state.references.load(std::memory_order_acquire) == StateBase::one_owner) {  // acquire: see the last handle's doings
+    state.own_scope.start_alone();
+  } else if (!state.own_scope.try_start()) {
+    state.drop(StateBase::one_owner);
+    return;
+  }
+  run_claimed(state);
+}
+
+std::coroutine_handle<> finish_root(StateBase& state) noexcept {
+  state.frame().destroy();  // the callable and its arguments, before anybody sees the result
+  ThreadContext& context = thread_context();
+  Scheduler* const home = state.home;
+  if (state.scheduler != home) state.scheduler->guest_left();
+  home->task_ended(state, true);
+
+  if (InlineAwait* await = state.inline_await; await != nullptr) {
+    // It ran to its end on the stack of the one who awaits it.
+    context.inline_awaits = await->previous;
+    context.current = await->parent_scope;
+    const std::coroutine_handle<> parent = await->parent;
+    if (await->consumes &&
+        state.references.load(std::memory_order_acquire) == StateBase::one_handle + StateBase::one_owner) {  // acquire: as in drop()
+      // The awaiter holds the only handle, and is not running: nobody else can see the state.
+      state.waiters.set_alone(FlaggedList<Waiter>::closed);
+      state.references.store(StateBase::one_handle, std::memory_order_relaxed);  // relaxed: alone
+    } else {
+      publish(state);
+      state.drop(StateBase::one_owner);
+    }
+    home->task_left();
+    return transfer(parent);
+  }
+
+  context.finishing = true;
+  publish(state);
+  context.finishing = false;
+  state.drop(StateBase::one_owner);
+  home->task_left();
+  return std::noop_coroutine();
+}
+
+std::coroutine_handle<> finish_child_away(StateBase& state) noexcept {
+  state.scheduler->guest_left();
+  if (state.home == nullptr) return transfer(state.continuation);  // a stranger's coroutine: right here
+  state.run = [](Node& node) noexcept {
+    auto& child = static_cast<StateBase&>(node);
+    thread_context().current = child.scope;
+    resume_here(child.continuation);
+  };
+  state.home->schedule(state);
+  return std::noop_coroutine();
+}
+
+void Latch::begin(std::size_t count, std::coroutine_handle<> handle, Scheduler* scheduler, Scope* scope) noexcept {
+  remaining_.store(count, std::memory_order_relaxed);  // relaxed: nobody else knows it yet
+  parent_ = handle;
+  scheduler_ = scheduler;
+  scope_ = scope;
+  run = [](Node& node) noexcept {
+    auto& latch = static_cast<Latch&>(node);
+    thread_context().current = latch.scope_;
+    resume_here(latch.parent_);
+  };
+}
+
+std::coroutine_handle<> Latch::arrive(std::size_t count) noexcept {
+  // acq_rel: the last sees what all others did.
+  if (remaining_.fetch_sub(count, std::memory_order_acq_rel) != count) return std::noop_coroutine();
+  ThreadContext& context = thread_context();
+  if (parent_ && (scheduler_ == nullptr || context.scheduler == scheduler_)) {
+    context.current = scope_;
+    return transfer(parent_);
+  }
+  scheduler_->schedule(*this);
+  return std::noop_coroutine();
+}
+
+void Latch::arrive_from_outside() noexcept {
+  if (remaining_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;  // acq_rel: as in arrive()
+  if (scheduler_ != nullptr) {
+    scheduler_->schedule(*this);
+  } else {
+    resume_here(parent_);
+  }
+}
+
+void begin_branch(StateBase& state, Latch& latch, std::size_t index, Scheduler* scheduler, Scope* scope) noexcept {
+  state.role = Role::branch;
+  state.latch = &latch;
+  state.sequence_id = index;
+  state.scheduler = state.home = scheduler;
+  state.scope = scope;
+  state.run = [](Node& node) noexcept {
+    auto& branch = static_cast<StateBase&>(node);
+    thread_context().current = branch.scope;
+    resume_here(branch.frame());
+  };
+}
+
+std::coroutine_handle<> finish_branch(StateBase& state) noexcept {
+  if (state.scheduler != state.home) state.scheduler->guest_left();
+  Latch& latch = *state.latch;
+  const auto index = static_cast<std::size_t>(state.sequence_id);
+  std::size_t none = Latch::none;
+  if (state.outcome.load(std::memory_order_relaxed) != Outcome::value) {  // relaxed: own write
+    latch.first_failed_.compare_exchange_strong(none, index, std::memory_order_relaxed);  // relaxed: read after arrive()
+    none = Latch::none;
+  }
+  std::size_t over = 1;
+  if (latch.on_first_ != nullptr && latch.first_.compare_exchange_strong(none, index, std::memory_order_relaxed)) {  // relaxed: as above
+    over += latch.on_first_(latch);
+  }
+  return latch.arrive(over);
+}
+
+}  // namespace cohort::detail

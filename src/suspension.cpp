@@ -1,0 +1,113 @@
+#include <cohort/detail/suspension.hpp>
+
+namespace cohort::detail {
+
+void Suspension::begin(std::coroutine_handle<> handle, StateBase* task, RemoveSource remove) noexcept {
+  suspending();
+  run = &run_node;
+  handle_ = handle;
+  scheduler_ = task != nullptr ? task->scheduler : thread_context().scheduler;
+  scope_ = task != nullptr ? task->scope : nullptr;
+  remove_ = remove;
+  pending_.store(1, std::memory_order_relaxed);  // relaxed, here and in add_source(): not registered anywhere yet
+}
+
+void Suspension::add_source() noexcept { pending_.fetch_add(1, std::memory_order_relaxed); }
+
+void Suspension::watch_stop() noexcept {
+  if (scope_ == nullptr) return;
+  stop_.owner = this;
+  stop_.fire = [](StopNode& node) noexcept { static_cast<StopSource&>(node).owner->fire(Wake::stopped); };
+  add_source();
+  if (!scope_->add(stop_)) fire(Wake::stopped);
+}
+
+void Suspension::watch_deadline(TimePoint time) noexcept {
+  if (time == TimePoint::max()) return;
+  time_.owner = this;
+  time_.fire = [](Timer& timer) noexcept { static_cast<TimeSource&>(timer).owner->fire(Wake::timed_out); };
+  has_deadline_ = true;
+  add_source();
+  scheduler_->arm(time_, time);
+}
+
+bool Suspension::claim(Wake reason) noexcept {
+  Wake none = Wake::none;
+  // acq_rel: what the source did before is seen after the wake-up, together with the last release().
+  return reason_.compare_exchange_strong(none, reason, std::memory_order_acq_rel, std::memory_order_relaxed);
+}
+
+// How many sources were taken out, and so will not fire. Run by the claimer, and by registration when it comes after:
+// each source is taken out once, by either.
+std::uint32_t Suspension::remove_sources() noexcept {
+  std::uint32_t removed = 0;
+  if (remove_ != nullptr && remove_(*this)) ++removed;
+  if (scope_ != nullptr && scope_->remove(stop_)) ++removed;
+  if (has_deadline_ && scheduler_->disarm(time_)) ++removed;
+  return removed;
+}
+
+void Suspension::settle() noexcept { release(remove_sources() + 1); }
+
+void Suspension::release(std::uint32_t count) noexcept {
+  // acq_rel: the last sees what all others did, and nobody touches this after its own release.
+  if (pending_.fetch_sub(count, std::memory_order_acq_rel) == count) resume();
+}
+
+bool Suspension::finish() noexcept {
+  std::uint32_t count = 1;
+  // acquire: pairs with claim(). A source that claims later removes the others itself; they are all registered by now.
+  if (reason_.load(std::memory_order_acquire) != Wake::none) count += remove_sources();
+  return pending_.fetch_sub(count, std::memory_order_acq_rel) != count;  // acq_rel: as in release()
+}
+
+void Suspension::finish_detached() noexcept {
+  if (!finish()) resume();
+}
+
+void Suspension::resume() noexcept {
+  if (scheduler_ != nullptr) {
+    scheduler_->schedule(*this);
+  } else {
+    resume_here(handle_);
+  }
+}
+
+void Suspension::run_node(Node& node) noexcept {
+  auto& self = static_cast<Suspension&>(node);
+  thread_context().current = self.scope_;
+  resume_here(self.handle_);
+}
+
+void Resumption::prepare(std::coroutine_handle<> handle, StateBase* task) noexcept {
+  suspending();
+  coroutine = handle;
+  scope = task != nullptr ? task->scope : nullptr;
+  run = [](Node& node) noexcept {
+    auto& self = static_cast<Resumption&>(node);
+    thread_context().current = self.scope;
+    resume_here(self.coroutine);
+  };
+}
+
+void throw_unless_ready(Wake reason, const char* timed_out) {
+  switch (reason) {
+    case Wake::stopped: throw_cancelled("the task was asked to stop while it waited");
+    case Wake::timed_out: throw_timeout(timed_out);
+    case Wake::none:
+    case Wake::ready: return;
+  }
+}
+
+void detach_inline_awaits(ThreadContext& context) noexcept {
+  InlineAwait* await = context.inline_awaits;
+  context.inline_awaits = nullptr;
+  while (await != nullptr) {
+    InlineAwait* below = await->previous;  // first: once registered, the await may be over and gone
+    await->task->inline_await = nullptr;
+    await->detach(*await);
+    await = below;
+  }
+}
+
+}  // namespace cohort::detail

@@ -1,0 +1,911 @@
+// The pool: workers, how they find work, sleep and are woken, give their place away while they block, and end.
+//
+// A *worker* is a place to work: a deque, counters, a parking spot. There are max_workers of them for as long as the pool
+// lives. A *thread* holds one worker at a time, or none: when a task blocks its thread, the thread gives its worker to another
+// (a spare one, or a new one) and asks for a worker back when the wait is over; a thread at a point between two tasks then
+// gives up the one it holds. So there are never more than max_workers threads running tasks, and never fewer able to.
+
+#include <cohort/detail/blocking_wait.hpp>
+#include <cohort/detail/callback.hpp>
+#include <cohort/detail/injection_queue.hpp>
+#include <cohort/detail/latch.hpp>
+#include <cohort/detail/suspension.hpp>
+#include <cohort/thread_pool.hpp>
+
+#include <algorithm>           // for std::find
+#include <atomic>              // for std::atomic
+#include <condition_variable>  // for std::condition_variable
+#include <mutex>               // for std::mutex
+#include <optional>            // for std::optional
+#include <thread>              // for std::jthread
+#include <utility>             // for std::exchange
+
+#include "fork_guard.hpp"
+#include "parker.hpp"
+#include "timer_wheel.hpp"
+
+#if defined(__linux__)
+#include <pthread.h>  // for pthread_setname_np
+#endif
+
+namespace cohort {
+
+using detail::Node;
+using detail::NodeQueue;
+using detail::StateBase;
+using detail::ThreadContext;
+using detail::thread_context;
+
+std::size_t default_worker_count() noexcept { return std::max<std::size_t>(std::thread::hardware_concurrency(), 1); }
+
+namespace detail {
+
+// Held by one thread at a time; handed from one to the next under Core::mutex.
+struct PoolWorker {
+  explicit PoolWorker(std::size_t number) : index(number), random(static_cast<std::uint32_t>(number * 2654435761U + 1)) {}
+
+  std::size_t index;
+  WorkDeque<Node> deque;      // the owner's end is the holding thread's
+  WorkerCounters counters;    // written by the holding thread
+  Parker parker;
+  bool parked = false;        // in Core::sleepers; under Core::mutex
+  std::uint32_t tick = 0;     // turns of the loop; the holding thread's
+  std::uint32_t random;       // where the next search for work begins; the holding thread's
+};
+
+namespace {
+
+// Takes on the part of a worker, and gives it up at the end.
+void hold(ThreadContext& context, Scheduler& pool, PoolWorker& worker) noexcept {
+  context.scheduler = &pool;
+  context.deque = &worker.deque;
+  context.counters = &worker.counters;
+  context.worker = &worker;
+}
+
+void let_go(ThreadContext& context) noexcept {
+  context.scheduler = nullptr;
+  context.deque = nullptr;
+  context.counters = nullptr;
+  context.worker = nullptr;
+}
+
+void name_this_thread([[maybe_unused]] const std::string& name, [[maybe_unused]] std::size_t index) {
+#if defined(__linux__)
+  // The system takes at most 15 characters: the number stays, the name is cut.
+  const std::string number = "-" + std::to_string(index);
+  pthread_setname_np(pthread_self(), (name.substr(0, 15 - std::min<std::size_t>(number.size(), 15)) + number).c_str());
+#endif
+}
+
+// How many turns of a worker's loop lie between looks at what it would otherwise not see while its own deque has work: the
+// shared queue, the oldest end of its own deque, the clock. Primes, so that a program's own rhythm does not meet them.
+constexpr std::uint32_t injection_interval = 61;
+constexpr std::uint32_t oldest_interval = 67;
+constexpr std::uint32_t clock_interval = 31;
+
+// Submission numbers are dense and in order up to here; beyond, workers reserve them in blocks, since a shared counter would be
+// the most contended line of the program.
+constexpr std::uint64_t dense_sequence_ids = std::uint64_t{1} << 17U;
+constexpr std::uint64_t sequence_block = 256;
+
+}  // namespace
+}  // namespace detail
+
+using detail::PoolWorker;
+
+struct ThreadPool::Core {
+  // A thread that waits for a worker to hold: a spare one, or one whose blocking wait is over.
+  struct Applicant {
+    std::condition_variable condition;
+    PoolWorker* worker = nullptr;  // under the mutex
+  };
+
+  explicit Core(ExecutorOptions made_with) : options(std::move(made_with)) {}
+
+  const ExecutorOptions options;
+  std::vector<std::unique_ptr<PoolWorker>> workers;
+  detail::InjectionQueue injected;
+  detail::TimerWheel timers;
+  bool driven = false;  // no threads of its own: run_to_end() drives its one worker
+
+  std::atomic<std::uint64_t> references{1};
+  std::uint64_t fork_generation = detail::fork_generation();
+
+  // Accepting from outside: the top bit says closed, the rest counts what was accepted, so that one exchange decides whether
+  // a task is in or out.
+  static constexpr std::uint64_t closed_bit = std::uint64_t{1} << 63U;
+  std::atomic<std::uint64_t> accepted{0};
+  std::atomic<std::uint64_t> guests{0};  // of these, how many were visiting coroutines
+  // What threads other than the workers' have to count. Locked operations; see WorkerCounters for the rest.
+  std::atomic<std::uint64_t> started{0}, succeeded{0}, failed{0}, cancelled{0}, ended_early{0}, left{0};
+
+  // max_concurrent_tasks: tasks that wait for their turn. `gated` and each state's `admitted` are under gate_mutex.
+  std::mutex gate_mutex;
+  NodeQueue gated;
+  std::size_t active = 0;
+
+  std::atomic<bool> cancel_unstarted{false};  // set by shutdown: what is found unstarted is cancelled
+  std::atomic<bool> stopped{false};           // everything has ended; threads leave
+  std::atomic<std::uint32_t> applicants{0};   // size of `returning`; looked at by workers between tasks and before they sleep
+  std::atomic<bool> timers_unattended{false};  // timers were armed and nobody watches the clock
+
+  // Sleeping, waking and changing places: rare enough for one mutex.
+  std::mutex mutex;
+  std::vector<PoolWorker*> sleepers;     // last to sleep is first to wake; reserved, never reallocates
+  PoolWorker* timekeeper = nullptr;      // the sleeper that sleeps only until the next timer
+  std::vector<Applicant*> returning;     // threads that want a worker back, first come first served
+  std::vector<Applicant*> spares;        // threads without work or worker
+  std::condition_variable all_left;      // stopped
+  std::vector<std::jthread> threads;     // under the mutex; emptied by the first to join
+  bool detached = false;                 // the executor was destroyed on one of these threads: nobody will join
+  std::mutex join_mutex;                 // one joins, the others wait for it
+};
+
+namespace {
+
+std::uint64_t sum(std::uint64_t outside, const std::vector<std::unique_ptr<PoolWorker>>& workers,
+                  detail::WorkerCounters::Counter detail::WorkerCounters::* member) {
+  std::uint64_t total = outside;
+  for (const auto& worker : workers) {
+    total += (worker->counters.*member).load(std::memory_order_acquire);  // acquire: pairs with WorkerCounters::add
+  }
+  return total;
+}
+
+}  // namespace
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Making and ending
+
+// How the constructor learns that all threads have started.
+struct ThreadPool::StartReport {
+  std::size_t started = 0;  // under Core::mutex, as all of it
+  std::exception_ptr error;
+  std::condition_variable condition;
+};
+
+ThreadPool::ThreadPool(ExecutorOptions options) : core_(std::make_unique<Core>(std::move(options))) {
+  Core& core = *core_;
+  limited_ = core.options.max_concurrent_tasks != unlimited;
+  core.workers.reserve(core.options.max_workers);
+  core.sleepers.reserve(core.options.max_workers);
+  for (std::size_t index = 0; index < core.options.max_workers; ++index) {
+    core.workers.push_back(std::make_unique<PoolWorker>(index));
+  }
+}
+
+ThreadPool::~ThreadPool() = default;
+
+ThreadPool* ThreadPool::create(ExecutorOptions options) {
+  if (options.max_workers == 0) detail::throw_invalid_argument("max_workers must be at least 1");
+  if (options.max_concurrent_tasks == 0) detail::throw_invalid_argument("max_concurrent_tasks must be at least 1");
+  auto* pool = new ThreadPool(std::move(options));
+  try {
+    pool->start_threads();
+  } catch (...) {
+    pool->drop_reference();
+    throw;
+  }
+  return pool;
+}
+
+void ThreadPool::start_threads() {
+  Core& core = *core_;
+  StartReport report;
+  std::exception_ptr error;
+  for (const auto& worker : core.workers) {
+    try {
+      start_thread(*worker, &report);
+    } catch (...) {
+      error = std::current_exception();
+      break;
+    }
+  }
+  {
+    std::unique_lock lock(core.mutex);
+    const std::size_t expected = core.threads.size();
+    report.condition.wait(lock, [&] { return report.started == expected; });
+    if (error == nullptr) error = report.error;
+  }
+  if (error != nullptr) {
+    stop();
+    join();
+    std::rethrow_exception(std::move(error));
+  }
+}
+
+// Starts a thread that holds `worker`; reports to `report`, if there is one, when it has begun.
+void ThreadPool::start_thread(PoolWorker& worker, StartReport* report) {
+  Core& core = *core_;
+  std::lock_guard lock(core.mutex);
+  core.threads.reserve(core.threads.size() + 1);
+  add_reference();  // the thread's
+  try {
+    core.threads.emplace_back([this, &worker, report] { run_thread(worker, report); });
+  } catch (...) {
+    core.references.fetch_sub(1, std::memory_order_relaxed);  // relaxed: the caller holds another
+    throw;
+  }
+  if (core.detached) core.threads.back().detach();
+}
+
+void ThreadPool::run_thread(PoolWorker& first, StartReport* report) noexcept {
+  Core& core = *core_;
+  ThreadContext& context = thread_context();
+  context.owner = this;
+  std::exception_ptr error;
+  try {
+    detail::name_this_thread(core.options.name, first.index);
+    if (core.options.on_worker_start) core.options.on_worker_start(first.index);
+  } catch (...) {
+    error = std::current_exception();
+  }
+  if (report != nullptr) {
+    std::lock_guard lock(core.mutex);
+    if (error != nullptr && report->error == nullptr) report->error = std::move(error);
+    ++report->started;
+    report->condition.notify_one();
+  } else if (error != nullptr) {
+    this->report(std::move(error));
+  }
+  for (PoolWorker* worker = &first; worker != nullptr; worker = wait_as_spare()) {
+    detail::hold(context, *this, *worker);
+    work();
+    detail::let_go(context);
+  }
+  context.owner = nullptr;
+  drop_reference();
+}
+
+bool ThreadPool::on_own_thread() const noexcept { return thread_context().owner == this; }
+
+// Whether everything accepted has ended, after closing. What has left is read before what was submitted: each task is counted
+// as submitted before it is counted as left, so equal sums mean that there was a moment, in between, with no task alive; and
+// only tasks, or the outside, which is closed, can submit.
+bool ThreadPool::drained() const noexcept {
+  const Core& core = *core_;
+  const std::uint64_t accepted_now = core.accepted.load(std::memory_order_seq_cst);
+  if ((accepted_now & Core::closed_bit) == 0) return false;
+  const std::uint64_t left = sum(core.left.load(std::memory_order_seq_cst), core.workers, &detail::WorkerCounters::left);
+  return left == sum(accepted_now & ~Core::closed_bit, core.workers, &detail::WorkerCounters::submitted);
+}
+
+// Everything has ended: all threads leave.
+void ThreadPool::stop() noexcept {
+  Core& core = *core_;
+  {
+    std::lock_guard lock(core.mutex);
+    core.stopped.store(true, std::memory_order_seq_cst);
+    for (Core::Applicant* spare : core.spares) spare->condition.notify_one();
+    core.all_left.notify_all();
+  }
+  wake_all();
+}
+
+void ThreadPool::shutdown(ShutdownOptions options) {
+  Core& core = *core_;
+  if (detail::fork_generation() != core.fork_generation) return;  // in the child of a fork: nothing runs here
+  closed_.store(true, std::memory_order_relaxed);  // relaxed: a worker's own submission that misses it is counted in time
+  core.accepted.fetch_or(Core::closed_bit, std::memory_order_seq_cst);
+  if (options.cancel_futures) cancel_unstarted();
+  wake_all();  // a worker finds out whether everything has ended
+  if (options.wait && !on_own_thread()) join();
+}
+
+void ThreadPool::join() noexcept {
+  Core& core = *core_;
+  // When this is a worker of another pool, that goes on working meanwhile.
+  ThreadContext& context = thread_context();
+  PoolWorker* const own = context.worker;
+  ThreadPool* const own_pool = own != nullptr ? static_cast<ThreadPool*>(context.scheduler) : nullptr;
+  const bool gave_way = own_pool != nullptr && own_pool->give_way(*own);
+  {
+    std::lock_guard joining(core.join_mutex);
+    std::vector<std::jthread> threads;
+    {
+      std::unique_lock lock(core.mutex);
+      core.all_left.wait(lock, [&] { return core.stopped.load(std::memory_order_seq_cst); });
+      threads.swap(core.threads);
+    }
+    threads.clear();  // joins
+  }
+  if (gave_way) own_pool->take_place();
+}
+
+void ThreadPool::close() noexcept {
+  Core& core = *core_;
+  if (detail::fork_generation() != core.fork_generation) {
+    // In the child of a fork the threads do not exist, and what they held is as they left it: let it be.
+    return;
+  }
+  shutdown({});
+  if (on_own_thread()) {
+    std::lock_guard lock(core.mutex);
+    core.detached = true;
+    for (std::jthread& thread : core.threads) thread.detach();
+    core.threads.clear();
+  }
+  drop_reference();
+}
+
+void ThreadPool::add_reference() noexcept {
+  core_->references.fetch_add(1, std::memory_order_relaxed);  // relaxed: made from another reference
+}
+
+void ThreadPool::drop_reference() noexcept {
+  // acq_rel: the last sees what all others did.
+  if (core_->references.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+}
+
+bool ThreadPool::try_add_reference() noexcept {
+  std::uint64_t count = core_->references.load(std::memory_order_relaxed);  // relaxed: the exchange decides
+  while (count != 0) {
+    if (core_->references.compare_exchange_weak(count, count + 1, std::memory_order_relaxed)) return true;  // relaxed: as above
+  }
+  return false;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Accepting
+
+std::uint64_t ThreadPool::next_sequence_id(ThreadContext& context) noexcept {
+  detail::WorkerCounters& own = *context.counters;
+  if (own.next_sequence_id != own.last_sequence_id) return own.next_sequence_id++;
+  // relaxed: a number, nothing hangs on it
+  if (sequence_.load(std::memory_order_relaxed) < detail::dense_sequence_ids) return sequence_.fetch_add(1, std::memory_order_relaxed);
+  own.next_sequence_id = sequence_.fetch_add(detail::sequence_block, std::memory_order_relaxed);
+  own.last_sequence_id = own.next_sequence_id + detail::sequence_block;
+  return own.next_sequence_id++;
+}
+
+// One exchange: in, and counted, or out.
+bool ThreadPool::accept() noexcept {
+  Core& core = *core_;
+  std::uint64_t accepted = core.accepted.load(std::memory_order_relaxed);  // relaxed: the exchange decides
+  do {
+    if ((accepted & Core::closed_bit) != 0) return false;
+  } while (!core.accepted.compare_exchange_weak(accepted, accepted + 1, std::memory_order_seq_cst, std::memory_order_relaxed));
+  return true;
+}
+
+void ThreadPool::submit_from_outside(StateBase& task) {
+  Core& core = *core_;
+  if (detail::fork_generation() != core.fork_generation) {
+    throw ExecutorShutdownError("the executor belongs to the process before the fork");
+  }
+  const bool own = thread_context().scheduler == this;
+  if (!accept()) detail::throw_shut_down();
+  task.sequence_id = sequence_.fetch_add(1, std::memory_order_relaxed);  // relaxed: a number
+  if (limited_) {
+    std::lock_guard lock(core.gate_mutex);
+    if (core.active == core.options.max_concurrent_tasks) {
+      core.gated.push(task);
+      return;
+    }
+    ++core.active;
+    task.admitted = true;
+  }
+  task.starts_in_place = !limited_;
+  // The task may end, and with it the executor, before we have woken its worker.
+  if (!own) add_reference();
+  core.injected.push(task);
+  wake_if_needed();
+  if (!own) drop_reference();
+}
+
+void ThreadPool::guest_entered() {
+  if (!accept()) detail::throw_shut_down();
+  core_->guests.fetch_add(1, std::memory_order_relaxed);  // relaxed: a count for stats()
+}
+
+void ThreadPool::guest_left() noexcept { leave(); }
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Counting
+
+void ThreadPool::task_started() noexcept {
+  ThreadContext& context = thread_context();
+  if (context.scheduler == this) [[likely]] {
+    detail::WorkerCounters::add(context.counters->started);
+  } else {
+    core_->started.fetch_add(1, std::memory_order_release);  // release, here and below: as WorkerCounters::add
+  }
+}
+
+void ThreadPool::task_ended(StateBase& task, bool had_started) noexcept {
+  Core& core = *core_;
+  ThreadContext& context = thread_context();
+  const detail::Outcome outcome = task.outcome.load(std::memory_order_relaxed);  // relaxed: written by this thread
+  if (context.scheduler == this) [[likely]] {
+    detail::WorkerCounters& own = *context.counters;
+    detail::WorkerCounters::add(outcome == detail::Outcome::value       ? own.succeeded
+                                : outcome == detail::Outcome::cancelled ? own.cancelled
+                                                                        : own.failed);
+    if (!had_started) detail::WorkerCounters::add(own.ended_early);
+  } else {
+    (outcome == detail::Outcome::value       ? core.succeeded
+     : outcome == detail::Outcome::cancelled ? core.cancelled
+                                             : core.failed)
+        .fetch_add(1, std::memory_order_release);
+    if (!had_started) core.ended_early.fetch_add(1, std::memory_order_release);
+  }
+  if (limited_) admit_next(task);
+}
+
+void ThreadPool::task_left() noexcept { leave(); }
+
+void ThreadPool::leave() noexcept {
+  ThreadContext& context = thread_context();
+  if (context.scheduler == this) [[likely]] {
+    // This worker looks whether everything has ended before it goes to sleep.
+    detail::WorkerCounters::add(context.counters->left);
+    return;
+  }
+  add_reference();
+  core_->left.fetch_add(1, std::memory_order_seq_cst);
+  if ((core_->accepted.load(std::memory_order_seq_cst) & Core::closed_bit) != 0) wake_one();
+  drop_reference();
+}
+
+// A task has ended: its place goes to the first that waits for one.
+void ThreadPool::admit_next(StateBase& ended) noexcept {
+  Core& core = *core_;
+  StateBase* next = nullptr;
+  NodeQueue cancelled;
+  {
+    std::lock_guard lock(core.gate_mutex);
+    if (!ended.admitted) return;  // cancelled while it waited: it had no place
+    for (;;) {
+      next = static_cast<StateBase*>(core.gated.pop());
+      if (next == nullptr) {
+        --core.active;
+        break;
+      }
+      if (!next->own_scope.started()) {
+        next->admitted = true;
+        break;
+      }
+      cancelled.push(*next);
+    }
+  }
+  while (Node* node = cancelled.pop()) static_cast<StateBase*>(node)->drop(StateBase::one_owner);
+  if (next != nullptr) schedule_last(*next);
+}
+
+ExecutorStats ThreadPool::stats() const {
+  const Core& core = *core_;
+  using Counters = detail::WorkerCounters;
+  ExecutorStats stats;
+  // Ends before starts before submissions, so that no difference is negative. acquire: as in sum().
+  const std::uint64_t ended_early = sum(core.ended_early.load(std::memory_order_acquire), core.workers, &Counters::ended_early);
+  stats.succeeded = sum(core.succeeded.load(std::memory_order_acquire), core.workers, &Counters::succeeded);
+  stats.failed = sum(core.failed.load(std::memory_order_acquire), core.workers, &Counters::failed);
+  stats.cancelled = sum(core.cancelled.load(std::memory_order_acquire), core.workers, &Counters::cancelled);
+  const std::uint64_t started = sum(core.started.load(std::memory_order_acquire), core.workers, &Counters::started);
+  const std::uint64_t guests = core.guests.load(std::memory_order_acquire);
+  stats.submitted =
+      sum(core.accepted.load(std::memory_order_acquire) & ~Core::closed_bit, core.workers, &Counters::submitted) - guests;
+  const auto difference = [](std::uint64_t more, std::uint64_t less) { return more > less ? more - less : 0; };
+  stats.running = difference(started, difference(stats.succeeded + stats.failed + stats.cancelled, ended_early));
+  stats.pending = difference(stats.submitted, started + ended_early);
+  for (const auto& worker : core.workers) {
+    stats.workers.push_back({.run = worker->counters.started.load(std::memory_order_acquire),
+                             .stolen = worker->counters.stolen.load(std::memory_order_acquire)});
+  }
+  return stats;
+}
+
+std::size_t ThreadPool::max_workers() const noexcept { return core_->options.max_workers; }
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Scheduling
+
+void ThreadPool::schedule(Node& node) noexcept {
+  ThreadContext& context = thread_context();
+  if (context.scheduler != this) {
+    add_reference();  // what we wake may be the last of the pool
+    core_->injected.push(node);
+    wake_if_needed();
+    drop_reference();
+    return;
+  }
+  if (context.finishing && context.handed_over == nullptr) {
+    context.handed_over = &node;  // this thread takes it as soon as it is back in its loop: no queue, nobody to wake
+    return;
+  }
+  try {
+    context.deque->push(&node);
+  } catch (...) {
+    core_->injected.push(node);  // no memory for a larger deque
+  }
+  wake_if_needed();
+}
+
+void ThreadPool::schedule_last(Node& node) noexcept {
+  const bool own = thread_context().scheduler == this;
+  if (!own) add_reference();
+  core_->injected.push(node);
+  wake_if_needed();
+  if (!own) drop_reference();
+}
+
+void ThreadPool::arm(detail::Timer& timer, TimePoint time) noexcept {
+  Core& core = *core_;
+  const bool own = thread_context().scheduler == this;
+  if (!own) add_reference();
+  if (core.timers.arm(timer, time)) {
+    PoolWorker* sleeper = nullptr;
+    {
+      std::lock_guard lock(core.mutex);
+      if (core.timekeeper != nullptr) {
+        sleeper = core.timekeeper;
+        wake(*sleeper);
+      } else if (own) {
+        // This worker will see to it when it has nothing else to do, or when it next has something: see work().
+        core.timers_unattended.store(true, std::memory_order_relaxed);  // relaxed: a hint to the same loop
+      } else if (!core.sleepers.empty()) {
+        sleeper = core.sleepers.back();
+        wake(*sleeper);
+      }
+    }
+    if (sleeper != nullptr) sleeper->parker.unpark();
+  }
+  if (!own) drop_reference();
+}
+
+bool ThreadPool::disarm(detail::Timer& timer) noexcept { return core_->timers.disarm(timer); }
+
+void ThreadPool::report(std::exception_ptr exception) noexcept {
+  try {
+    if (core_->options.on_unhandled_exception) {
+      core_->options.on_unhandled_exception(std::move(exception));
+      return;
+    }
+  } catch (...) {
+    exception = std::current_exception();
+  }
+  detail::report_to_stderr(exception);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Working
+
+// Takes a sleeper off the list, on its way to being a searcher; the caller then unparks it. Under the mutex.
+void ThreadPool::wake(PoolWorker& sleeper) noexcept {
+  Core& core = *core_;
+  core.sleepers.erase(std::find(core.sleepers.begin(), core.sleepers.end(), &sleeper));
+  if (core.timekeeper == &sleeper) core.timekeeper = nullptr;
+  sleeper.parked = false;
+  idle_.fetch_add(one_searching - one_parked, std::memory_order_seq_cst);  // seq_cst: see wake_if_needed()
+}
+
+void ThreadPool::wake_one() noexcept {
+  Core& core = *core_;
+  PoolWorker* sleeper = nullptr;
+  {
+    std::lock_guard lock(core.mutex);
+    if (core.sleepers.empty()) return;
+    sleeper = core.sleepers.back();
+    wake(*sleeper);
+  }
+  sleeper->parker.unpark();
+}
+
+void ThreadPool::wake_all() noexcept {
+  Core& core = *core_;
+  std::lock_guard lock(core.mutex);
+  while (!core.sleepers.empty()) {
+    PoolWorker* sleeper = core.sleepers.back();
+    wake(*sleeper);
+    sleeper->parker.unpark();
+  }
+}
+
+Node* ThreadPool::steal(PoolWorker& thief) noexcept {
+  const auto& workers = core_->workers;
+  const std::size_t count = workers.size();
+  thief.random = thief.random * 1664525U + 1013904223U;
+  std::size_t index = (thief.random >> 8U) % count;
+  for (std::size_t tried = 0; tried < count; ++tried, index = index + 1 == count ? 0 : index + 1) {
+    if (workers[index].get() == &thief) continue;
+    if (Node* node = workers[index]->deque.steal()) {
+      detail::WorkerCounters::add(thief.counters.stolen);
+      return node;
+    }
+  }
+  return nullptr;
+}
+
+// The next thing to do for a worker that need not search far: its own newest first.
+Node* ThreadPool::next(PoolWorker& worker) noexcept {
+  Core& core = *core_;
+  ++worker.tick;
+  if (worker.tick % detail::injection_interval == 0) [[unlikely]] {
+    if (Node* node = core.injected.pop()) return node;
+  } else if (worker.tick % detail::oldest_interval == 0) [[unlikely]] {
+    if (Node* node = worker.deque.steal()) return node;
+  } else if (worker.tick % detail::clock_interval == 0) [[unlikely]] {
+    if (core.timers.next() != TimePoint::max()) core.timers.advance(std::chrono::steady_clock::now());
+  }
+  if (Node* node = worker.deque.pop()) return node;
+  return core.injected.pop();
+}
+
+bool ThreadPool::has_work() const noexcept {
+  const Core& core = *core_;
+  if (!core.injected.empty()) return true;
+  for (const auto& worker : core.workers) {
+    if (!worker->deque.empty()) return true;
+  }
+  return false;
+}
+
+// Searches for work and sleeps in between. Null when the worker should do something else: leave, or give its place away.
+Node* ThreadPool::search(PoolWorker& worker, TimePoint until) noexcept {
+  Core& core = *core_;
+  idle_.fetch_add(one_searching, std::memory_order_seq_cst);
+  Node* found = nullptr;
+  for (;;) {
+    if (core.timers.next() != TimePoint::max()) core.timers.advance(std::chrono::steady_clock::now());
+    for (int round = 0; round < 4 && found == nullptr; ++round) {
+      found = worker.deque.pop();
+      if (found == nullptr) found = core.injected.pop();
+      if (found == nullptr) found = steal(worker);
+    }
+    if (found != nullptr || core.stopped.load(std::memory_order_seq_cst) ||
+        core.applicants.load(std::memory_order_seq_cst) != 0 || thread_context().handed_over != nullptr ||
+        std::chrono::steady_clock::now() >= until) {
+      break;
+    }
+
+    // Announce, then look once more, then sleep: whoever makes work does it in the other order, so one sees the other.
+    TimePoint wake_time = until;
+    {
+      std::lock_guard lock(core.mutex);
+      core.sleepers.push_back(&worker);
+      worker.parked = true;
+      idle_.fetch_add(one_parked - one_searching, std::memory_order_seq_cst);  // seq_cst: see wake_if_needed()
+      core.timers_unattended.store(false, std::memory_order_relaxed);          // relaxed: as in arm()
+      const TimePoint timer = core.timers.next();
+      if (timer != TimePoint::max() && core.timekeeper == nullptr) core.timekeeper = &worker;
+      if (core.timekeeper == &worker) wake_time = std::min(wake_time, timer);
+    }
+    // Over, when everything has ended and even the entries of tasks that were cancelled are out of the queues.
+    const bool idle = !has_work();
+    const bool over = idle && drained();
+    if (idle && !over && !core.stopped.load(std::memory_order_seq_cst) &&
+        core.applicants.load(std::memory_order_seq_cst) == 0) {
+      worker.parker.park(wake_time);
+    }
+    bool woken = true;
+    {
+      std::lock_guard lock(core.mutex);
+      if (worker.parked) {
+        wake(worker);
+        woken = false;
+      }
+    }
+    if (woken) worker.parker.wait_for_unpark();  // taken off the list by somebody: their token is here, or on its way
+    if (over) stop();
+  }
+  const std::uint64_t before = idle_.fetch_sub(one_searching, std::memory_order_seq_cst);
+  // The last searcher to find something wakes the next: those who made work meanwhile counted on us.
+  const bool sleepers = (before & (one_searching - 1)) != 0;
+  if (found != nullptr && sleepers && before / one_searching == 1 && (has_work() || timers_need_attention())) wake_one();
+  return found;
+}
+
+// Timers are pending and nobody watches the clock.
+bool ThreadPool::timers_need_attention() noexcept {
+  Core& core = *core_;
+  if (core.timers.next() == TimePoint::max()) return false;
+  std::lock_guard lock(core.mutex);
+  return core.timekeeper == nullptr;
+}
+
+// The loop of a thread that holds a worker, until everything has ended or it gives the worker away. What it runs may block
+// and come back with another worker: nothing of the worker is kept across it.
+void ThreadPool::work() noexcept {
+  Core& core = *core_;
+  for (;;) {
+    ThreadContext& context = thread_context();
+    PoolWorker& worker = *context.worker;
+    if (core.applicants.load(std::memory_order_relaxed) != 0 && give_place(worker)) [[unlikely]] return;  // relaxed: a hint
+    Node* node = std::exchange(context.handed_over, nullptr);
+    if (node == nullptr) node = next(worker);
+    if (node == nullptr) node = search(worker, TimePoint::max());
+    if (node == nullptr) {
+      if (core.stopped.load(std::memory_order_acquire)) return;  // acquire: pairs with stop()
+      continue;
+    }
+    run_node(*node);
+  }
+}
+
+void ThreadPool::run_node(Node& node) noexcept {
+  Core& core = *core_;
+  // Before something that may take long: is somebody to watch the clock?
+  if (core.timers_unattended.load(std::memory_order_relaxed)) [[unlikely]] {  // relaxed: set by this thread, or late
+    core.timers_unattended.store(false, std::memory_order_relaxed);
+    wake_one();
+  }
+  if (core.cancel_unstarted.load(std::memory_order_relaxed) && node.run == &detail::run_root) [[unlikely]] {  // relaxed: a flag
+    auto& task = static_cast<StateBase&>(node);
+    detail::cancel_queued(task);
+    return;
+  }
+  node.run(node);
+}
+
+// Cancels what has not started, wherever it is queued. What has is put back.
+void ThreadPool::cancel_unstarted() noexcept {
+  Core& core = *core_;
+  core.cancel_unstarted.store(true, std::memory_order_relaxed);  // relaxed: for what slips through
+  NodeQueue unstarted;
+  NodeQueue others;
+  if (limited_) {
+    std::lock_guard lock(core.gate_mutex);
+    while (Node* node = core.gated.pop()) unstarted.push(*node);
+  }
+  const auto sort = [&](Node& node) { (node.run == &detail::run_root ? unstarted : others).push(node); };
+  while (Node* node = core.injected.pop()) sort(*node);
+  for (const auto& worker : core.workers) {
+    while (!worker->deque.empty()) {
+      if (Node* node = worker->deque.steal()) sort(*node);
+    }
+  }
+  while (Node* node = others.pop()) schedule_last(*node);
+  while (Node* node = unstarted.pop()) detail::cancel_queued(static_cast<StateBase&>(*node));
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Changing places
+
+// The calling thread is about to block: another takes over its worker. False when no thread can be had.
+bool ThreadPool::give_way(PoolWorker& worker) noexcept {
+  Core& core = *core_;
+  if (core.driven) return false;
+  detail::let_go(thread_context());
+  {
+    std::lock_guard lock(core.mutex);
+    if (pass_on(worker)) return true;
+  }
+  try {
+    start_thread(worker, nullptr);
+    return true;
+  } catch (...) {
+    detail::hold(thread_context(), *this, worker);
+    return false;
+  }
+}
+
+// To a thread that waits for a worker; false when none does. Under the mutex.
+bool ThreadPool::pass_on(PoolWorker& worker) noexcept {
+  Core& core = *core_;
+  Core::Applicant* next = nullptr;
+  if (!core.returning.empty()) {
+    next = core.returning.front();
+    core.returning.erase(core.returning.begin());
+    core.applicants.fetch_sub(1, std::memory_order_seq_cst);
+  } else if (!core.spares.empty()) {
+    next = core.spares.back();
+    core.spares.pop_back();
+  } else {
+    return false;
+  }
+  next->worker = &worker;
+  next->condition.notify_one();
+  return true;
+}
+
+// The calling thread's wait is over: it waits for a worker.
+void ThreadPool::take_place() noexcept {
+  Core& core = *core_;
+  Core::Applicant self;
+  std::unique_lock lock(core.mutex);
+  core.returning.push_back(&self);
+  core.applicants.fetch_add(1, std::memory_order_seq_cst);  // seq_cst: before the look for sleepers; see search()
+  if (!core.sleepers.empty()) {
+    PoolWorker* sleeper = core.sleepers.back();
+    wake(*sleeper);
+    sleeper->parker.unpark();
+  }
+  self.condition.wait(lock, [&] { return self.worker != nullptr; });
+  detail::hold(thread_context(), *this, *self.worker);
+}
+
+// Between two tasks: gives the worker to a thread that wants one back. True when it did.
+bool ThreadPool::give_place(PoolWorker& worker) noexcept {
+  Core& core = *core_;
+  ThreadContext& context = thread_context();
+  if (Node* node = std::exchange(context.handed_over, nullptr)) schedule(*node);
+  std::lock_guard lock(core.mutex);
+  if (core.returning.empty()) return false;
+  detail::let_go(context);
+  return pass_on(worker);
+}
+
+// A thread without a worker waits until it is given one; null when everything has ended.
+PoolWorker* ThreadPool::wait_as_spare() noexcept {
+  Core& core = *core_;
+  Core::Applicant self;
+  std::unique_lock lock(core.mutex);
+  if (core.stopped.load(std::memory_order_seq_cst)) return nullptr;
+  core.spares.push_back(&self);
+  self.condition.wait(lock, [&] { return self.worker != nullptr || core.stopped.load(std::memory_order_seq_cst); });
+  if (self.worker == nullptr) std::erase(core.spares, &self);
+  return self.worker;
+}
+
+void ThreadPool::block(detail::BlockingWait& wait) noexcept {
+  PoolWorker* worker = thread_context().worker;
+  if (give_way(*worker)) {
+    wait.wait();
+    take_place();
+    return;
+  }
+  // This thread is all there is: it goes on working until the wait is over.
+  wait.wake_through(*this);
+  drive(wait);
+}
+
+// Works until `wait` is over or its deadline has passed.
+void ThreadPool::drive(detail::BlockingWait& wait) noexcept {
+  while (!wait.over()) {
+    PoolWorker& worker = *thread_context().worker;
+    Node* node = std::exchange(thread_context().handed_over, nullptr);
+    if (node == nullptr) node = next(worker);
+    if (node == nullptr) {
+      if (wait.deadline() != TimePoint::max() && std::chrono::steady_clock::now() >= wait.deadline()) return;
+      // Somebody else may run the node that ends the wait, without waking us: then look now and then.
+      const TimePoint look = core_->driven ? TimePoint::max() : detail::deadline_after(std::chrono::milliseconds(1));
+      node = search(worker, std::min(wait.deadline(), look));
+    }
+    if (node != nullptr) run_node(*node);
+  }
+}
+
+void ThreadPool::run_to_end(StateBase& task) {
+  struct End : detail::Latch {
+    explicit End(Scheduler& pool) noexcept : wait(TimePoint::max()) {
+      begin(1, nullptr, &pool, nullptr);
+      run = [](Node& node) noexcept { static_cast<End&>(node).wait.signal(); };
+    }
+    detail::BlockingWait wait;
+  };
+  const auto run_on = [&task](ThreadPool& pool) {
+    End end(pool);
+    detail::begin_branch(task, end, 0, &pool, &task.own_scope);
+    end.wait.wake_through(pool);
+    pool.schedule(task);
+    pool.drive(end.wait);
+  };
+
+  ThreadContext& context = thread_context();
+  const detail::BlockedTask below;  // what runs on this stack stands back
+  PoolWorker* const own = context.worker;
+  auto* const outer = own != nullptr ? static_cast<ThreadPool*>(context.scheduler) : nullptr;
+  if (outer != nullptr && outer->core_->driven) {
+    run_on(*outer);  // a sync_wait inside a sync_wait: one loop serves both
+    return;
+  }
+  auto* pool = new ThreadPool(ExecutorOptions{.max_workers = 1});
+  pool->core_->driven = true;
+  const bool gave_way = outer != nullptr && outer->give_way(*own);
+  if (outer == nullptr || gave_way) {
+    const ThreadContext before = context;  // a pool of another type keeps what it has set
+    detail::hold(context, *pool, *pool->core_->workers.front());
+    run_on(*pool);
+    context.scheduler = before.scheduler;
+    context.deque = before.deque;
+    context.counters = before.counters;
+    context.worker = before.worker;
+    if (gave_way) outer->take_place();
+  } else {
+    run_on(*outer);
+  }
+  pool->drop_reference();
+}
+
+}  // namespace cohort

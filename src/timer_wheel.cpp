@@ -1,0 +1,132 @@
+#include "timer_wheel.hpp"
+
+#include <algorithm>  // for std::max, std::min
+#include <bit>        // for std::countr_zero, std::bit_width
+#include <limits>     // for std::numeric_limits
+
+namespace cohort::detail {
+namespace {
+
+constexpr std::uint64_t no_tick = std::numeric_limits<std::uint64_t>::max();
+
+}  // namespace
+
+TimerWheel::TimerWheel() noexcept : next_(TimePoint::max().time_since_epoch().count()) {}
+
+std::uint64_t TimerWheel::tick_at_or_after(TimePoint time) noexcept {
+  const Duration::rep count = time.time_since_epoch().count();
+  if (count <= 0) return 0;
+  const auto value = static_cast<std::uint64_t>(count);
+  return (value >> tick_bits) + ((value & ((1U << tick_bits) - 1)) != 0 ? 1 : 0);
+}
+
+// The level is that of the highest slot digit in which the timer's tick differs from now: it goes down, level by level, as
+// those digits become equal.
+void TimerWheel::insert(Timer& timer) noexcept {
+  const std::uint64_t tick = std::max(timer.tick, now_);
+  const unsigned differing = static_cast<unsigned>(std::bit_width((tick ^ now_) | 1U)) - 1;
+  const unsigned level = differing / slot_bits;
+  const unsigned digit = static_cast<unsigned>(tick >> (level * slot_bits)) & (slots - 1);
+  timer.slot = static_cast<std::uint16_t>(level * slots + digit);
+  Slot& slot = wheel_[timer.slot];
+  timer.next = nullptr;
+  timer.previous = slot.last;
+  (slot.last != nullptr ? slot.last->next : slot.first) = &timer;
+  slot.last = &timer;
+  used_[level] |= std::uint64_t{1} << digit;
+  timer.armed = true;
+}
+
+void TimerWheel::remove(Timer& timer) noexcept {
+  Slot& slot = wheel_[timer.slot];
+  (timer.previous != nullptr ? timer.previous->next : slot.first) = timer.next;
+  (timer.next != nullptr ? timer.next->previous : slot.last) = timer.previous;
+  if (slot.first == nullptr) used_[timer.slot / slots] &= ~(std::uint64_t{1} << (timer.slot % slots));
+  timer.armed = false;
+}
+
+// The first tick at which a slot must be looked at. In each level the slots in use lie at now's digit or ahead.
+std::uint64_t TimerWheel::next_tick() const noexcept {
+  std::uint64_t first = no_tick;
+  for (unsigned level = 0; level < levels; ++level) {
+    if (used_[level] == 0) continue;
+    const unsigned shift = level * slot_bits;
+    const auto digit = static_cast<std::uint64_t>(std::countr_zero(used_[level]));
+    const std::uint64_t above = shift + slot_bits >= 64 ? 0 : (now_ >> (shift + slot_bits)) << (shift + slot_bits);
+    first = std::min(first, std::max(above | (digit << shift), now_));
+  }
+  return first;
+}
+
+void TimerWheel::publish_next() noexcept {
+  const std::uint64_t tick = next_tick();
+  constexpr auto never = static_cast<std::uint64_t>(TimePoint::max().time_since_epoch().count());
+  const std::uint64_t count = tick > (never >> tick_bits) ? never : tick << tick_bits;
+  next_.store(static_cast<Duration::rep>(count), std::memory_order_seq_cst);  // seq_cst: see next()
+}
+
+bool TimerWheel::arm(Timer& timer, TimePoint time) noexcept {
+  std::lock_guard lock(mutex_);
+  timer.tick = tick_at_or_after(time);
+  const TimePoint before = next();
+  if (before == TimePoint::max()) {
+    // No timer at all: nothing to look after, so the wheel may stand at the present.
+    now_ = std::max(now_, tick_at_or_after(std::chrono::steady_clock::now()));
+  }
+  insert(timer);
+  publish_next();
+  return next() < before;
+}
+
+bool TimerWheel::disarm(Timer& timer) noexcept {
+  std::lock_guard lock(mutex_);
+  if (!timer.armed) return false;
+  remove(timer);
+  // next_ may now be too early: one idle look at the wheel, instead of a search here. But an empty wheel is known at once.
+  if (next_tick() == no_tick) publish_next();
+  return true;
+}
+
+void TimerWheel::advance(TimePoint time) noexcept {
+  if (time < next()) return;
+  // The last tick that is over: rounded down.
+  const std::uint64_t until = static_cast<std::uint64_t>(std::max<Duration::rep>(time.time_since_epoch().count(), 0)) >> tick_bits;
+  Timer* due = nullptr;
+  Timer* last_due = nullptr;
+  {
+    std::lock_guard lock(mutex_);
+    for (;;) {
+      const std::uint64_t tick = next_tick();
+      if (tick > until) break;
+      now_ = tick;
+      // Empty the slot that begins at this tick in each level: what is due goes out, the rest further down.
+      for (unsigned level = levels; level-- > 0;) {
+        const unsigned digit = static_cast<unsigned>(tick >> (level * slot_bits)) & (slots - 1);
+        if ((used_[level] & (std::uint64_t{1} << digit)) == 0) continue;
+        Timer* timer = wheel_[level * slots + digit].first;
+        while (timer != nullptr) {
+          Timer* next = timer->next;
+          remove(*timer);
+          if (timer->tick <= tick) {
+            timer->next = nullptr;
+            (last_due != nullptr ? last_due->next : due) = timer;
+            last_due = timer;
+          } else {
+            insert(*timer);
+          }
+          timer = next;
+        }
+      }
+      now_ = tick + 1;
+    }
+    if (now_ <= until) now_ = until + 1;
+    publish_next();
+  }
+  while (due != nullptr) {
+    Timer* next = due->next;  // first: firing may end the timer's life
+    due->fire(*due);
+    due = next;
+  }
+}
+
+}  // namespace cohort::detail

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cohort/detail/scheduler.hpp>
+
+#include <array>    // for std::array
+#include <atomic>   // for std::atomic
+#include <cstdint>  // for std::uint64_t
+#include <mutex>    // for std::mutex
+
+namespace cohort::detail {
+
+// The timers of one pool: a hierarchical timing wheel. Arming and taking back are O(1), and a timer moves down at most
+// once per level before it fires.
+//
+// Varghese and Lauck, "Hashed and hierarchical timing wheels", SOSP 1987, doi:10.1145/41457.37504.
+//
+// A tick is 2^16 ns, about 66 µs; 8 levels of 64 slots reach beyond the end of the steady clock. A deadline is rounded up to
+// a tick: never early.
+//
+// Thread safety: all members from any thread. No timer fires under the lock.
+class TimerWheel {
+ public:
+  TimerWheel() noexcept;
+
+  // True when the timer is now the first to come: whoever sleeps until the next must be told.
+  bool arm(Timer& timer, TimePoint time) noexcept;
+  bool disarm(Timer& timer) noexcept;
+
+  // Fires what is due, in order of deadline up to a tick.
+  void advance(TimePoint now) noexcept;
+
+  // When there may be something to do next; max() when there is no timer. It may be too early, never too late.
+  [[nodiscard]] TimePoint next() const noexcept {
+    // seq_cst: read by a worker going to sleep, after it has announced that; see ThreadPool.
+    return TimePoint(Duration(next_.load(std::memory_order_seq_cst)));
+  }
+
+ private:
+  static constexpr unsigned tick_bits = 16;
+  static constexpr unsigned slot_bits = 6;
+  static constexpr unsigned slots = 1U << slot_bits;
+  static constexpr unsigned levels = 8;
+
+  struct Slot {
+    Timer* first = nullptr;
+    Timer* last = nullptr;
+  };
+
+  static std::uint64_t tick_at_or_after(TimePoint time) noexcept;
+  void insert(Timer& timer) noexcept;
+  void remove(Timer& timer) noexcept;
+  [[nodiscard]] std::uint64_t next_tick() const noexcept;
+  void publish_next() noexcept;
+
+  std::mutex mutex_;
+  std::array<Slot, slots * levels> wheel_;     // level by level
+  std::array<std::uint64_t, levels> used_{};   // one bit per slot that is not empty
+  std::uint64_t now_ = 0;                      // all ticks before this one have been dealt with
+  std::atomic<Duration::rep> next_;            // written under the mutex
+};
+
+}  // namespace cohort::detail

@@ -1,0 +1,66 @@
+// main() for every test program. After each test case it looks for task frames and shared states that were left behind.
+#if !__has_include(<catch2/catch_test_macros.hpp>)
+#define CATCH_CONFIG_RUNNER
+#endif
+#include "catch.hpp"
+
+#if COHORT_CATCH_VERSION == 3
+#include <catch2/catch_session.hpp>
+#include <catch2/catch_test_case_info.hpp>
+#include <catch2/reporters/catch_reporter_event_listener.hpp>
+#include <catch2/reporters/catch_reporter_registrars.hpp>
+#endif
+
+#include <chrono>
+#include <cohort/detail/frame_memory.hpp>  // for live_frames
+#include <cstddef>
+#include <cstdlib>
+#include <iostream>
+#include <string>
+#include <thread>
+
+namespace {
+
+std::ptrdiff_t leaked_frames = 0;  // by all test cases so far
+
+/// The number of frames that are alive, once threads that are still leaving have had the time to go.
+std::ptrdiff_t settled_frames() {
+  const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  std::ptrdiff_t frames = cohort::detail::live_frames();
+  while (frames != leaked_frames && std::chrono::steady_clock::now() < patience) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    frames = cohort::detail::live_frames();
+  }
+  return frames;
+}
+
+// The name of a test case: 3 hands out a pointer to its description, 2 the description.
+[[maybe_unused]] std::string name_of(const Catch::TestCaseInfo* info) { return info->name; }
+[[maybe_unused]] std::string name_of(const Catch::TestCaseInfo& info) { return info.name; }
+
+#if COHORT_CATCH_VERSION == 3
+using Listener = Catch::EventListenerBase;
+#else
+using Listener = Catch::TestEventListenerBase;
+#endif
+
+class LookForFrames : public Listener {
+ public:
+  using Listener::Listener;
+
+  void testCaseEnded(const Catch::TestCaseStats& stats) override {
+    const std::ptrdiff_t frames = settled_frames();
+    if (frames == leaked_frames) return;
+    std::cerr << "\n" << frames - leaked_frames << " frames are alive after \"" << name_of(stats.testInfo) << "\"\n";
+    leaked_frames = frames;
+  }
+};
+
+}  // namespace
+
+CATCH_REGISTER_LISTENER(LookForFrames)
+
+int main(int argc, char** argv) {
+  const int result = Catch::Session().run(argc, argv);
+  return result == 0 && leaked_frames != 0 ? EXIT_FAILURE : result;
+}
