@@ -76,6 +76,7 @@ void block(BlockingWait& wait) noexcept {
     wait.wait();
     return;
   }
+  if (Node* node = std::exchange(context.handed_over, nullptr)) context.scheduler->schedule(*node);  // it must not wait for us
   const BlockedTask below;
   context.scheduler->block(wait);
 }

@@ -165,7 +165,7 @@ bool CompletionSet::Ready::Awaiter::wait(std::coroutine_handle<> handle) {
   wait_.begin(handle, task_, [](Suspension& suspension) noexcept {
     auto& self = static_cast<Wait&>(suspension);
     return self.set->stop_waiting(self);
-  });
+  }, &timer_);
   wait_.add_source();
   if (!set_->start_waiting(wait_, count_)) {
     wait_.fire(Wake::ready);

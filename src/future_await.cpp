@@ -32,8 +32,8 @@ bool FutureAwaiterBase::wait(std::coroutine_handle<> handle) {
   }
   if (parent_task_ != nullptr && parent_task_->scope == &task->own_scope) throw_would_deadlock();
   if (task->done()) return false;
-  if (deadline_ != TimePoint::max()) {
-    if (deadline_ <= std::chrono::steady_clock::now()) {
+  if (deadline_ != nullptr) {
+    if (deadline_->time <= std::chrono::steady_clock::now()) {
       wake_ = Wake::timed_out;
       return false;
     }
@@ -53,11 +53,11 @@ void FutureAwaiterBase::begin_wait(std::coroutine_handle<> handle) noexcept {
   wait_.begin(handle, parent_task_, [](Suspension& suspension) noexcept {
     auto& self = static_cast<Wait&>(suspension);
     return self.awaited->waiters.remove(self.source);
-  });
+  }, deadline_ != nullptr ? &deadline_->source : nullptr);
   wait_.add_source();
   if (!task->waiters.add(wait_.source)) wait_.fire(Wake::ready);
   if (!deaf_) wait_.watch_stop();
-  wait_.watch_deadline(deadline_);
+  if (deadline_ != nullptr) wait_.watch_deadline(deadline_->time);
 }
 
 void FutureAwaiterBase::detach_this(InlineAwait& await) noexcept {

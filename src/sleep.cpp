@@ -10,7 +10,7 @@ bool SleepAwaiter::wait(std::coroutine_handle<> handle) {
   }
   if (time_ <= std::chrono::steady_clock::now()) return false;
   if ((task_ != nullptr ? task_->scheduler : thread_context().scheduler) == nullptr) throw_needs_scheduler("cohort::sleep_for");
-  suspension_.begin(handle, task_, nullptr);
+  suspension_.begin(handle, task_, nullptr, &timer_);
   suspension_.watch_stop();
   suspension_.watch_deadline(time_);
   return suspension_.finish();

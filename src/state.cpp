@@ -16,18 +16,14 @@ constinit thread_local ThreadContext this_thread_context;
 ThreadContext& thread_context() noexcept { return this_thread_context; }
 #endif
 
-void StateBase::free() noexcept {
-  const Outcome end = outcome.load(std::memory_order_relaxed);  // relaxed: we are the last
+void StateBase::destroy_value() noexcept {
+  const Outcome end = outcome.load(std::memory_order_relaxed);  // relaxed: nobody else is left
   if (end == Outcome::value || end == Outcome::moved) destroy_result(*this);
-  void* block = reinterpret_cast<std::byte*>(this) - block_offset;
-  const std::size_t size = block_size;
-  this->~StateBase();
-  free_frame(block, size);
 }
 
 void store_current_exception(StateBase& state) noexcept {
   // A local's destructor may throw after co_return has stored a value.
-  if (state.outcome.load(std::memory_order_relaxed) == Outcome::value) state.destroy_result(state);  // relaxed: running it
+  if (state.destroy_result != nullptr) state.destroy_value();
   Outcome outcome = Outcome::exception;
   try {
     throw;
@@ -55,16 +51,6 @@ void drop_task(StateBase& state) noexcept {
   }
   context.dropping_tasks = false;
 }
-
-void begin_root(StateBase& state, Scheduler& home) noexcept {
-  state.role = Role::root;
-  state.scheduler = state.home = &home;
-  state.scope = &state.own_scope;
-  state.run = &run_root;
-  state.references.store(StateBase::one_handle + StateBase::one_owner, std::memory_order_relaxed);  // relaxed: nobody knows it yet
-}
-
-void undo_root(StateBase& state) noexcept { state.role = Role::child; }
 
 void publish(StateBase& state) noexcept {
   if (state.waiters.close_if_empty()) [[likely]] return;
@@ -117,13 +103,14 @@ void run_claimed(StateBase& state) noexcept {
 
 void run_root(Node& node) noexcept {
   auto& state = static_cast<StateBase&>(node);
-  // Without handles nobody can cancel it or start it in place: the claim needs no locked operation.
-  if (state.references.load(std::memory_order_acquire) == StateBase::one_owner) {  // acquire: see the last handle's doings
-    state.own_scope.start_alone();
-  } else if (!state.own_scope.try_start()) {
+  const bool alone = state.references.load(std::memory_order_acquire) == StateBase::one_owner;  // acquire: see the last handle's doings
+  // Without handles nobody can cancel it or start it in place any more: the claim needs no locked operation.
+  const bool ours = alone ? !state.own_scope.started() : state.own_scope.try_start();
+  if (!ours) {
     state.drop(StateBase::one_owner);
     return;
   }
+  if (alone) state.own_scope.start_alone();
   run_claimed(state);
 }
 
@@ -131,14 +118,20 @@ std::coroutine_handle<> finish_root(StateBase& state) noexcept {
   state.frame().destroy();  // the callable and its arguments, before anybody sees the result
   ThreadContext& context = thread_context();
   Scheduler* const home = state.home;
+  WorkerCounters* const counters = context.scheduler == home && state.starts_in_place ? context.counters : nullptr;
   if (state.scheduler != home) state.scheduler->guest_left();
-  home->task_ended(state, true);
+  if (counters != nullptr) [[likely]] {
+    counters->count_end(state.outcome.load(std::memory_order_relaxed));  // relaxed: own write
+  } else {
+    home->task_ended(state, true);
+  }
 
+  std::coroutine_handle<> next = std::noop_coroutine();
   if (InlineAwait* await = state.inline_await; await != nullptr) {
-    // It ran to its end on the stack of the one who awaits it.
+    // It ran to its end on the stack of the one who awaits it, who goes on.
     context.inline_awaits = await->previous;
     context.current = await->parent_scope;
-    const std::coroutine_handle<> parent = await->parent;
+    next = await->parent;
     if (await->consumes &&
         state.references.load(std::memory_order_acquire) == StateBase::one_handle + StateBase::one_owner) {  // acquire: as in drop()
       // The awaiter holds the only handle, and is not running: nobody else can see the state.
@@ -148,16 +141,19 @@ std::coroutine_handle<> finish_root(StateBase& state) noexcept {
       publish(state);
       state.drop(StateBase::one_owner);
     }
-    home->task_left();
-    return transfer(parent);
+  } else {
+    context.finishing = true;
+    publish(state);
+    context.finishing = false;
+    state.drop(StateBase::one_owner);
   }
 
-  context.finishing = true;
-  publish(state);
-  context.finishing = false;
-  state.drop(StateBase::one_owner);
-  home->task_left();
-  return std::noop_coroutine();
+  if (counters != nullptr) [[likely]] {
+    WorkerCounters::add(counters->left);  // as task_left() does
+  } else {
+    home->task_left();
+  }
+  return transfer(next);
 }
 
 std::coroutine_handle<> finish_child_away(StateBase& state) noexcept {

@@ -2,13 +2,14 @@
 
 namespace cohort::detail {
 
-void Suspension::begin(std::coroutine_handle<> handle, StateBase* task, RemoveSource remove) noexcept {
+void Suspension::begin(std::coroutine_handle<> handle, StateBase* task, RemoveSource remove, TimeSource* time) noexcept {
   suspending();
   run = &run_node;
   handle_ = handle;
   scheduler_ = task != nullptr ? task->scheduler : thread_context().scheduler;
   scope_ = task != nullptr ? task->scope : nullptr;
   remove_ = remove;
+  time_ = time;
   pending_.store(1, std::memory_order_relaxed);  // relaxed, here and in add_source(): not registered anywhere yet
 }
 
@@ -24,11 +25,10 @@ void Suspension::watch_stop() noexcept {
 
 void Suspension::watch_deadline(TimePoint time) noexcept {
   if (time == TimePoint::max()) return;
-  time_.owner = this;
-  time_.fire = [](Timer& timer) noexcept { static_cast<TimeSource&>(timer).owner->fire(Wake::timed_out); };
-  has_deadline_ = true;
+  time_->owner_ = this;
+  time_->fire = [](Timer& timer) noexcept { static_cast<TimeSource&>(timer).owner_->fire(Wake::timed_out); };
   add_source();
-  scheduler_->arm(time_, time);
+  scheduler_->arm(*time_, time);
 }
 
 bool Suspension::claim(Wake reason) noexcept {
@@ -43,7 +43,7 @@ std::uint32_t Suspension::remove_sources() noexcept {
   std::uint32_t removed = 0;
   if (remove_ != nullptr && remove_(*this)) ++removed;
   if (scope_ != nullptr && scope_->remove(stop_)) ++removed;
-  if (has_deadline_ && scheduler_->disarm(time_)) ++removed;
+  if (time_ != nullptr && scheduler_->disarm(*time_)) ++removed;
   return removed;
 }
 

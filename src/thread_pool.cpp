@@ -73,8 +73,10 @@ void let_go(ThreadContext& context) noexcept {
 void name_this_thread([[maybe_unused]] const std::string& name, [[maybe_unused]] std::size_t index) {
 #if defined(__linux__)
   // The system takes at most 15 characters: the number stays, the name is cut.
-  const std::string number = "-" + std::to_string(index);
-  pthread_setname_np(pthread_self(), (name.substr(0, 15 - std::min<std::size_t>(number.size(), 15)) + number).c_str());
+  std::string full = std::to_string(index);
+  full.insert(full.begin(), '-');
+  full.insert(0, name, 0, 15 - std::min<std::size_t>(full.size(), 15));
+  pthread_setname_np(pthread_self(), full.c_str());
 #endif
 }
 
@@ -83,11 +85,6 @@ void name_this_thread([[maybe_unused]] const std::string& name, [[maybe_unused]]
 constexpr std::uint32_t injection_interval = 61;
 constexpr std::uint32_t oldest_interval = 67;
 constexpr std::uint32_t clock_interval = 31;
-
-// Submission numbers are dense and in order up to here; beyond, workers reserve them in blocks, since a shared counter would be
-// the most contended line of the program.
-constexpr std::uint64_t dense_sequence_ids = std::uint64_t{1} << 17U;
-constexpr std::uint64_t sequence_block = 256;
 
 }  // namespace
 }  // namespace detail
@@ -349,13 +346,10 @@ bool ThreadPool::try_add_reference() noexcept {
 // ---------------------------------------------------------------------------------------------------------------------
 // Accepting
 
-std::uint64_t ThreadPool::next_sequence_id(ThreadContext& context) noexcept {
-  detail::WorkerCounters& own = *context.counters;
-  if (own.next_sequence_id != own.last_sequence_id) return own.next_sequence_id++;
-  // relaxed: a number, nothing hangs on it
-  if (sequence_.load(std::memory_order_relaxed) < detail::dense_sequence_ids) return sequence_.fetch_add(1, std::memory_order_relaxed);
-  own.next_sequence_id = sequence_.fetch_add(detail::sequence_block, std::memory_order_relaxed);
-  own.last_sequence_id = own.next_sequence_id + detail::sequence_block;
+// Beyond the dense numbers workers reserve them in blocks.
+std::uint64_t ThreadPool::reserve_sequence_ids(detail::WorkerCounters& own) noexcept {
+  own.next_sequence_id = sequence_.fetch_add(sequence_block, std::memory_order_relaxed);  // relaxed: a number
+  own.last_sequence_id = own.next_sequence_id + sequence_block;
   return own.next_sequence_id++;
 }
 
@@ -419,9 +413,7 @@ void ThreadPool::task_ended(StateBase& task, bool had_started) noexcept {
   const detail::Outcome outcome = task.outcome.load(std::memory_order_relaxed);  // relaxed: written by this thread
   if (context.scheduler == this) [[likely]] {
     detail::WorkerCounters& own = *context.counters;
-    detail::WorkerCounters::add(outcome == detail::Outcome::value       ? own.succeeded
-                                : outcome == detail::Outcome::cancelled ? own.cancelled
-                                                                        : own.failed);
+    own.count_end(outcome);
     if (!had_started) detail::WorkerCounters::add(own.ended_early);
   } else {
     (outcome == detail::Outcome::value       ? core.succeeded

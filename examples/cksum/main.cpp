@@ -29,7 +29,7 @@
 #include "checksum.hpp"      // for checksum, Checksum
 #include "interruption.hpp"  // for Interruption
 #include "progress.hpp"      // for Progress
-#include "quote.hpp"         // for quoted
+#include "quote.hpp"         // for quoted_name
 #include "walk.hpp"          // for Entry, Walk
 
 namespace {
@@ -59,7 +59,7 @@ std::size_t parse_jobs(std::string_view text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), jobs);
   if (error != std::errc() || end != text.data() + text.size() || jobs < 1 || jobs > max_jobs) {
     throw std::invalid_argument("--jobs must be a number from 1 to " + std::to_string(max_jobs) + ", not " +
-                                quoted(text));
+                                quoted_name(text));
   }
   return jobs;
 }
@@ -84,7 +84,7 @@ Options parse_options(const std::vector<std::string_view>& arguments) {
     } else if (argument == "-") {
       throw std::invalid_argument("the standard input cannot be read");
     } else {
-      throw std::invalid_argument("unknown option " + quoted(argument));
+      throw std::invalid_argument("unknown option " + quoted_name(argument));
     }
   }
   if (options.paths.empty() && !options.help) throw std::invalid_argument("no file or folder given");
@@ -114,7 +114,7 @@ cohort::Task<> print(cohort::ResultStream<Checksum> checksums, Progress& progres
     progress.hide();
     if (file->error) {
       flush_out();  // so that lines and complaints that end up in one place keep their order
-      complain(quoted(file->name) + ": " + file->error.message());
+      complain(quoted_name(file->name) + ": " + file->error.message());
       status = some_failed;
     } else {
       write_out(std::to_string(file->crc) + ' ' + std::to_string(file->size) + ' ' + file->name + '\n');
@@ -148,7 +148,7 @@ cohort::Task<int> print_checksums(cohort::AsyncExecutor& executor, std::vector<s
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::setlocale(LC_ALL, "");  // for what quoted() takes for printable
+  std::setlocale(LC_ALL, "");  // for what quoted_name() takes for printable
   Options options;
   try {
     options = parse_options({argv + 1, argv + argc});

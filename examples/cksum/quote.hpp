@@ -8,7 +8,7 @@
 
 /// A file name as the core utilities write it in their messages: as it is while it is harmless, otherwise quoted the
 /// way a shell would read it, and what cannot be printed as `$'\n'` or `$'\377'`. What can is up to the locale.
-inline std::string quoted(std::string_view name) {
+inline std::string quoted_name(std::string_view name) {
   constexpr std::string_view special = " !\"$&'()*:;<=>?[\\^`|";      // not without quotes …
   constexpr std::string_view never_doubly = "!\"$&()*;<=>?[\\^`{|}";  // … and not within double ones
   constexpr std::string_view controls = "\a\b\t\n\v\f\r", letters = "abtnvfr";

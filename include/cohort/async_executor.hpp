@@ -60,7 +60,7 @@ class BasicAsyncExecutor {
     try {
       pool_->submit(*state);
     } catch (...) {
-      detail::undo_root(*state);
+      state->role = detail::Role::child;  // it is only a task again, and goes with it
       throw;
     }
     return detail::FutureAccess::adopt<T>(*detail::TaskAccess::release(task));
@@ -96,6 +96,7 @@ class BasicAsyncExecutor {
   template <class F, std::ranges::input_range... Ranges>
     requires(sizeof...(Ranges) > 0)
   [[nodiscard]] auto map(MapOptions options, F&& f, Ranges&&... ranges) {
+    pool_->require_open();
     return detail::make_map(*this, options, std::forward<F>(f), std::forward<Ranges>(ranges)...);
   }
 

@@ -41,7 +41,7 @@ struct FutureAccess;
 /// *Cancellation*: `co_await` throws CancelledError when the awaiting task is asked to stop. The awaited task goes on.
 /// *Lifetime*: may outlive its executor. What `co_await future` and `get()` return by reference lives as long as a handle.
 template <class T>
-class [[nodiscard]] AsyncFuture {
+class AsyncFuture {
  public:
   using value_type = T;
 
@@ -59,27 +59,30 @@ class [[nodiscard]] AsyncFuture {
   }
 
   /// `co_await future`: `const T&` to the stored value, once done.
-  [[nodiscard]] auto operator co_await() const& { return result().bind(nullptr); }
+  [[nodiscard]] auto operator co_await() const& { return bind(nullptr); }
   /// `co_await std::move(future)`: the value itself.
-  [[nodiscard]] auto operator co_await() && { return std::move(*this).result().bind(nullptr); }
+  [[nodiscard]] auto operator co_await() && { return std::move(*this).bind(nullptr); }
+  // The same on behalf of a task, which is what a Task calls.
+  [[nodiscard]] auto bind(detail::StateBase* task) const& { return result().bind(task); }
+  [[nodiscard]] auto bind(detail::StateBase* task) && { return std::move(*this).result().bind(task); }
 
   /// An awaitable for the value, as `co_await future` gives it.
   [[nodiscard]] detail::FutureResult<T, false> result() const& {
-    return detail::FutureResult<T, false>(state(), nullptr, TimePoint::max());
+    return detail::FutureResult<T, false>(state(), nullptr);
   }
   [[nodiscard]] detail::FutureResult<T, true> result() && {
-    return detail::FutureResult<T, true>(state(), &state_, TimePoint::max());
+    return detail::FutureResult<T, true>(state(), &state_);
   }
 
   /// The same with a deadline, `timeout` from the call: TimeoutError when it passes first. The task goes on, the handle stays,
   /// and it may be called again. A timeout of zero polls.
   template <class Rep, class Period>
-  [[nodiscard]] detail::FutureResult<T, false> result(std::chrono::duration<Rep, Period> timeout) const& {
-    return detail::FutureResult<T, false>(state(), nullptr, detail::deadline_after(detail::saturate(timeout)));
+  [[nodiscard]] detail::TimedFutureResult<T, false> result(std::chrono::duration<Rep, Period> timeout) const& {
+    return detail::TimedFutureResult<T, false>(state(), nullptr, detail::deadline_after(detail::saturate(timeout)));
   }
   template <class Rep, class Period>
-  [[nodiscard]] detail::FutureResult<T, true> result(std::chrono::duration<Rep, Period> timeout) && {
-    return detail::FutureResult<T, true>(state(), &state_, detail::deadline_after(detail::saturate(timeout)));
+  [[nodiscard]] detail::TimedFutureResult<T, true> result(std::chrono::duration<Rep, Period> timeout) && {
+    return detail::TimedFutureResult<T, true>(state(), &state_, detail::deadline_after(detail::saturate(timeout)));
   }
 
   /// Blocks until done, and gives `const T&` to the stored value.

@@ -104,7 +104,7 @@ class [[nodiscard]] ResultStream {
   /// What `next()` gives: a value, or nothing at the end; for void, whether there was one.
   using Next = std::conditional_t<std::is_void_v<R>, bool, std::optional<value_type>>;
 
-  ResultStream(ResultStream&& other) noexcept = default;
+  ResultStream(ResultStream&& other) noexcept { *this = std::move(other); }
   ResultStream& operator=(ResultStream&& other) noexcept {
     if (this != &other) {
       cancel();
@@ -268,8 +268,8 @@ class [[nodiscard]] ResultStream {
   detail::Chunk<R> chunk_;                        // the chunk being consumed, from chunk_index_ on
   std::size_t chunk_index_ = 0;
   std::size_t ahead_ = 0;                         // elements taken and not consumed
-  std::size_t buffer_size_;
-  std::size_t chunk_size_;
+  std::size_t buffer_size_ = 0;
+  std::size_t chunk_size_ = 0;
   std::optional<Duration> timeout_;
 };
 

@@ -30,6 +30,7 @@ class [[nodiscard]] SleepAwaiter {
   TimePoint time_;
   StateBase* task_;
   Suspension suspension_;
+  Suspension::TimeSource timer_;
 };
 
 /// Goes to the end of the queue.

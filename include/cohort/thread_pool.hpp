@@ -89,7 +89,7 @@ class ThreadPool final : public detail::Scheduler {
     if (context.scheduler == this && !limited_) [[likely]] {
       if (closed_.load(std::memory_order_relaxed)) [[unlikely]] detail::throw_shut_down();  // relaxed: see shutdown()
       context.deque->reserve();
-      task.sequence_id = next_sequence_id(context);
+      task.sequence_id = next_sequence_id(*context.counters);
       task.starts_in_place = true;
       detail::WorkerCounters::add(context.counters->submitted);
       context.deque->push_reserved(&task);
@@ -97,6 +97,11 @@ class ThreadPool final : public detail::Scheduler {
     } else {
       submit_from_outside(task);
     }
+  }
+
+  /// Pool's part. *Throws*: ExecutorShutdownError after shutdown.
+  void require_open() const {
+    if (closed_.load(std::memory_order_relaxed)) detail::throw_shut_down();  // relaxed: a moment's view
   }
 
   /// Pool's part: see BasicAsyncExecutor::shutdown.
@@ -137,7 +142,13 @@ class ThreadPool final : public detail::Scheduler {
   ~ThreadPool();
 
   void submit_from_outside(detail::StateBase& task);
-  std::uint64_t next_sequence_id(detail::ThreadContext& context) noexcept;
+  std::uint64_t next_sequence_id(detail::WorkerCounters& own) noexcept {
+    if (own.next_sequence_id != own.last_sequence_id) return own.next_sequence_id++;
+    // relaxed: a number, nothing hangs on it
+    if (sequence_.load(std::memory_order_relaxed) < dense_sequence_ids) return sequence_.fetch_add(1, std::memory_order_relaxed);
+    return reserve_sequence_ids(own);
+  }
+  std::uint64_t reserve_sequence_ids(detail::WorkerCounters& own) noexcept;
   void wake_if_needed() noexcept {
     // seq_cst: after the push, which is seq_cst too. A worker going to sleep first announces itself in idle_, then looks
     // at the queues: either it sees the push, or we see it.
@@ -179,6 +190,11 @@ class ThreadPool final : public detail::Scheduler {
   void take_place() noexcept;
   [[nodiscard]] detail::PoolWorker* wait_as_spare() noexcept;
   void drive(detail::BlockingWait& wait) noexcept;
+
+  // Submission numbers are dense and in order up to here; beyond, workers reserve them in blocks, since a shared counter would be the
+  // most contended line of the program.
+  static constexpr std::uint64_t dense_sequence_ids = std::uint64_t{1} << 17U;
+  static constexpr std::uint64_t sequence_block = 256;
 
   static constexpr std::uint64_t one_parked = 1;
   static constexpr std::uint64_t one_searching = std::uint64_t{1} << 32U;

@@ -112,6 +112,7 @@ class [[nodiscard]] CompletionSet::Ready {
     TimePoint deadline_;
     StateBase* task_;
     Wait wait_;
+    Suspension::TimeSource timer_;
   };
 
   Ready(CompletionSet& set, std::size_t count, TimePoint deadline) noexcept : set_(&set), count_(count), deadline_(deadline) {}

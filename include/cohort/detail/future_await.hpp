@@ -90,17 +90,21 @@ class FutureAwaiterBase : protected InlineAwait {
   }
 
  protected:
-  FutureAwaiterBase(StateBase& awaited, StateBase* parent_state, TimePoint deadline) noexcept
-      : parent_task_(parent_state), deadline_(deadline) {
-    task = &awaited;
-  }
+  /// What a wait with a deadline needs more.
+  struct Deadline {
+    TimePoint time;
+    Suspension::TimeSource source = {};
+  };
+
+  FutureAwaiterBase(StateBase& awaited, StateBase* parent_state) noexcept : parent_task_(parent_state) { task = &awaited; }
   ~FutureAwaiterBase() = default;
 
   void require_ready() const {
     if (wake_ != Wake::ready) [[unlikely]] throw_unless_ready(waited_ ? wait_.reason() : wake_, "the future is not done yet");
   }
 
-  bool deaf_ = false;  // to a stop of the awaiting task
+  bool deaf_ = false;             // to a stop of the awaiting task
+  Deadline* deadline_ = nullptr;  // none
 
  private:
   struct Wait : Suspension {
@@ -114,7 +118,7 @@ class FutureAwaiterBase : protected InlineAwait {
   // The awaited task lies on top of this worker's deque: takes it, to be continued into like a child.
   bool try_run_inline(std::coroutine_handle<> handle) noexcept {
     ThreadContext& context = thread_context();
-    if (deadline_ != TimePoint::max() || context.scheduler != parent_task_->scheduler || asked_to_stop() ||
+    if (deadline_ != nullptr || context.scheduler != parent_task_->scheduler || asked_to_stop() ||
         context.deque->pop() != task) {
       return false;
     }
@@ -142,7 +146,6 @@ class FutureAwaiterBase : protected InlineAwait {
   [[nodiscard]] bool asked_to_stop() const noexcept { return !deaf_ && detail::asked_to_stop(parent_task_); }
 
   StateBase* parent_task_;
-  TimePoint deadline_;
   Wake wake_ = Wake::ready;  // unless waited_: why it went on
   bool waited_ = false;
   union {
@@ -155,8 +158,8 @@ template <class T, bool Consumes>
 class [[nodiscard]] FutureAwaiter : public FutureAwaiterBase {
  public:
   // When it consumes, `handle` is the handle to be emptied, once there is a result.
-  FutureAwaiter(StateBase& state, StateBase** handle, StateBase* parent_state, TimePoint deadline) noexcept
-      : FutureAwaiterBase(state, parent_state, deadline), handle_(handle) {
+  FutureAwaiter(StateBase& state, StateBase** handle, StateBase* parent_state) noexcept
+      : FutureAwaiterBase(state, parent_state), handle_(handle) {
     consumes = Consumes;
   }
 
@@ -174,6 +177,19 @@ class [[nodiscard]] FutureAwaiter : public FutureAwaiterBase {
   StateBase** handle_;
 };
 
+/// The same with a deadline.
+template <class T, bool Consumes>
+class [[nodiscard]] TimedFutureAwaiter : public FutureAwaiter<T, Consumes> {
+ public:
+  TimedFutureAwaiter(StateBase& state, StateBase** handle, StateBase* parent_state, TimePoint time) noexcept
+      : FutureAwaiter<T, Consumes>(state, handle, parent_state), limit_{time} {
+    this->deadline_ = &limit_;
+  }
+
+ private:
+  FutureAwaiterBase::Deadline limit_;
+};
+
 /// Waits until a future is done, whatever its outcome. To be awaited while there is a handle.
 class [[nodiscard]] Settled {
  public:
@@ -182,10 +198,14 @@ class [[nodiscard]] Settled {
   class Awaiter : public FutureAwaiterBase {
    public:
     Awaiter(StateBase& state, StateBase* parent_state, TimePoint deadline, Cancellable cancellable) noexcept
-        : FutureAwaiterBase(state, parent_state, deadline) {
+        : FutureAwaiterBase(state, parent_state), limit_{deadline} {
       deaf_ = cancellable == Cancellable::no;
+      if (deadline != TimePoint::max()) deadline_ = &limit_;
     }
     void await_resume() const { require_ready(); }
+
+   private:
+    Deadline limit_;
   };
 
   Settled(StateBase& state, TimePoint deadline, Cancellable cancellable = Cancellable::yes) noexcept
@@ -202,13 +222,27 @@ class [[nodiscard]] Settled {
 template <class T, bool Consumes>
 class [[nodiscard]] FutureResult {
  public:
-  FutureResult(StateBase& state, StateBase** handle, TimePoint deadline) noexcept
-      : state_(&state), handle_(handle), deadline_(deadline) {}
-
+  FutureResult(StateBase& state, StateBase** handle) noexcept : state_(&state), handle_(handle) {}
   [[nodiscard]] FutureAwaiter<T, Consumes> bind(StateBase* parent) const noexcept {
-    return FutureAwaiter<T, Consumes>(*state_, handle_, parent, deadline_);
+    return FutureAwaiter<T, Consumes>(*state_, handle_, parent);
   }
   [[nodiscard]] FutureAwaiter<T, Consumes> operator co_await() const noexcept { return bind(nullptr); }
+
+ private:
+  StateBase* state_;
+  StateBase** handle_;
+};
+
+/// What `result(timeout)` returns.
+template <class T, bool Consumes>
+class [[nodiscard]] TimedFutureResult {
+ public:
+  TimedFutureResult(StateBase& state, StateBase** handle, TimePoint deadline) noexcept
+      : state_(&state), handle_(handle), deadline_(deadline) {}
+  [[nodiscard]] TimedFutureAwaiter<T, Consumes> bind(StateBase* parent) const noexcept {
+    return TimedFutureAwaiter<T, Consumes>(*state_, handle_, parent, deadline_);
+  }
+  [[nodiscard]] TimedFutureAwaiter<T, Consumes> operator co_await() const noexcept { return bind(nullptr); }
 
  private:
   StateBase* state_;

@@ -3,6 +3,7 @@
 #include <cohort/detail/flagged_list.hpp>
 #include <cohort/detail/frame_memory.hpp>
 #include <cohort/detail/node.hpp>
+#include <cohort/detail/outcome.hpp>
 #include <cohort/detail/scheduler.hpp>
 #include <cohort/detail/scope.hpp>
 #include <cohort/errors.hpp>
@@ -18,14 +19,6 @@
 #include <utility>      // for std::forward
 
 namespace cohort::detail {
-
-enum class Outcome : std::uint8_t {
-  pending,
-  value,      // the result slot holds a value
-  exception,  // `error` holds what was thrown
-  cancelled,  // `error` holds the CancelledError that ended it, or null when it never started
-  moved,      // there was a value, and a handle has taken it
-};
 
 /// What a task is to those around it: who is told when it ends.
 enum class Role : std::uint8_t {
@@ -88,7 +81,15 @@ struct alignas(frame_alignment) StateBase : Node {
   }
 
   /// Destroys the result and gives the block back.
-  void free() noexcept;
+  void free() noexcept {
+    if (destroy_result != nullptr) destroy_value();
+    void* const block = reinterpret_cast<std::byte*>(this) - block_offset;
+    const std::size_t size = block_size;
+    this->~StateBase();
+    free_frame(block, size);
+  }
+  /// Destroys the result, if there is one.
+  void destroy_value() noexcept;
 
   FlaggedList<Waiter> waiters;           // closed: done. Closing it publishes outcome, result and error
   std::atomic<std::uint64_t> references{0};  // handles in the low half; in the high half those who run or queue the task
@@ -102,13 +103,14 @@ struct alignas(frame_alignment) StateBase : Node {
     Latch* latch;                         // branch
   };
   std::exception_ptr error;
-  void (*destroy_result)(StateBase&) noexcept;
+  void (*destroy_result)(StateBase&) noexcept;  // null when there is nothing to do
   std::uint64_t sequence_id = 0;  // root: its submission number. Branch: its index
   std::uint32_t block_offset;     // from the start of the block to the state
   std::uint32_t block_size;
   std::atomic<Outcome> outcome{Outcome::pending};
   Role role = Role::created;
-  bool starts_in_place = false;  // root: may be started by whoever waits for it
+  // Root: may be started by whoever waits for it, and is counted by nothing but WorkerCounters when it runs on a worker of its home.
+  bool starts_in_place = false;
   bool admitted = false;         // root: has its place among max_concurrent_tasks; the pool's
 };
 
@@ -163,6 +165,14 @@ struct ResultSlot<void> {
   void destroy() noexcept {}
 };
 
+/// Whether a result needs nothing done at its end.
+template <class T>
+inline constexpr bool has_trivial_result = std::is_trivially_destructible_v<T> && alignof(T) <= frame_alignment;
+template <class T>
+inline constexpr bool has_trivial_result<T&> = true;
+template <>
+inline constexpr bool has_trivial_result<void> = true;
+
 template <class T>
 struct alignas(frame_alignment) State {
   [[nodiscard]] static State& of(StateBase& base) noexcept {
@@ -180,7 +190,9 @@ struct alignas(frame_alignment) State {
   StateBase base;
 
  private:
-  explicit State(std::size_t size) noexcept : base(&destroy_result, base_offset(), size) {}
+  // Nothing to call for most results: the hot path is spared an indirect call.
+  explicit State(std::size_t size) noexcept
+      : base(has_trivial_result<T> ? nullptr : &destroy_result, base_offset(), size) {}
 
   static constexpr std::size_t base_offset() noexcept { return sizeof(State) - sizeof(StateBase); }
   static void destroy_result(StateBase& base) noexcept { of(base).result.destroy(); }
@@ -207,9 +219,7 @@ T take_result(StateBase& base) {
 void publish(StateBase& state) noexcept;
 
 /// Makes a task that has not started a root of `home`, with one handle, and one owner for the queue. As a node it then starts.
-void begin_root(StateBase& state, Scheduler& home) noexcept;
-/// Makes it a task that has not started again, when it was not accepted.
-void undo_root(StateBase& state) noexcept;
+inline void begin_root(StateBase& state, Scheduler& home) noexcept;
 
 /// Cancels a root: true when this cancelled it or asked it to stop, false when it was done.
 bool cancel(StateBase& state) noexcept;
@@ -241,5 +251,13 @@ void drop_task(StateBase& state) noexcept;
 
 /// Stores the exception being handled.
 void store_current_exception(StateBase& state) noexcept;
+
+inline void begin_root(StateBase& state, Scheduler& home) noexcept {
+  state.role = Role::root;
+  state.scheduler = state.home = &home;
+  state.scope = &state.own_scope;
+  state.run = &run_root;
+  state.references.store(StateBase::one_handle + StateBase::one_owner, std::memory_order_relaxed);  // relaxed: nobody knows it yet
+}
 
 }  // namespace cohort::detail

@@ -25,15 +25,18 @@ class Suspension : Node {
   /// Takes the awaited thing's registration back: true when it will not fire any more. Called by whoever claimed.
   using RemoveSource = bool (*)(Suspension&) noexcept;
 
-  /// Begins registration, for a coroutine `handle` of `task`; null for a stranger's coroutine.
-  void begin(std::coroutine_handle<> handle, StateBase* task, RemoveSource remove) noexcept;
+  /// The timer of a suspension with a deadline; it lives beside it.
+  class TimeSource;
+
+  /// Begins registration, for a coroutine `handle` of `task`; null for a stranger's coroutine. `time` when it has a deadline.
+  void begin(std::coroutine_handle<> handle, StateBase* task, RemoveSource remove, TimeSource* time = nullptr) noexcept;
 
   /// Adds the count of the awaited thing, before it is registered; pairs with fire() or a successful RemoveSource.
   void add_source() noexcept;
 
   /// Also wakes when the task is asked to stop.
   void watch_stop() noexcept;
-  /// Also wakes at `time`. Needs a scheduler.
+  /// Also wakes at `time`. Needs a scheduler, and a TimeSource.
   void watch_deadline(TimePoint time) noexcept;
 
   /// Ends registration, inside `await_suspend`: false when the coroutine is to go on at once. After true nothing of the
@@ -59,10 +62,6 @@ class Suspension : Node {
   struct StopSource : StopNode {
     Suspension* owner;
   };
-  struct TimeSource : Timer {
-    Suspension* owner;
-  };
-
   std::uint32_t remove_sources() noexcept;
   void resume() noexcept;
   static void run_node(Node& node) noexcept;
@@ -74,8 +73,12 @@ class Suspension : Node {
   std::atomic<std::uint32_t> pending_{0};
   std::atomic<Wake> reason_{Wake::none};  // claimed by compare-exchange
   StopSource stop_;
-  TimeSource time_;
-  bool has_deadline_ = false;
+  TimeSource* time_ = nullptr;
+};
+
+class Suspension::TimeSource : Timer {
+  friend class Suspension;
+  Suspension* owner_ = nullptr;
 };
 
 /// Continues a coroutine that waits for nothing but its turn. It lives in that coroutine's frame.

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cohort/detail/node.hpp>
+#include <cohort/detail/outcome.hpp>
 #include <cohort/detail/work_deque.hpp>
 
 #include <atomic>     // for std::atomic
@@ -32,6 +33,10 @@ struct alignas(64) WorkerCounters {
   Counter ended_early{0};  // of these, cancelled without having been started
   Counter left{0};       // … and gone: nothing of them will touch the pool again
   Counter stolen{0};     // tasks it took from other workers
+
+  void count_end(Outcome outcome) noexcept {
+    add(outcome == Outcome::value ? succeeded : outcome == Outcome::cancelled ? cancelled : failed);
+  }
 
   static void add(Counter& counter) noexcept {
     // relaxed load: own writes. release store: pairs with the acquire of those who sum up, so that a task counted as left
