@@ -1,5 +1,6 @@
-// What the basic operations cost: a serial coroutine call, a future submitted and awaited from a worker, a submission from outside,
-// and a round trip. At the end it prints the cost of fib with futures as a multiple of fib with serial calls.
+// What the basic operations cost: a serial coroutine call, a future submitted and awaited from a worker, a submission
+// from outside, and a round trip. At the end it prints the cost of fib with futures as a multiple of fib with serial
+// calls.
 //
 // The two fibs are run in turn, many times, and the medians compared, so that a noisy machine disturbs both alike.
 
@@ -48,8 +49,9 @@ cohort::Task<long> all_futures_fib(cohort::AsyncExecutor* executor, int n) {
 
 // The cost per call, with one worker: what there is to gain from more is another question.
 void count_calls(benchmark::State& state) {
-  state.counters["per call"] = benchmark::Counter(static_cast<double>(calls_of_fib(fib_argument)),
-                                                  benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
+  state.counters["per call"] =
+      benchmark::Counter(static_cast<double>(calls_of_fib(fib_argument)),
+                         benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
 }
 
 void serial_call(benchmark::State& state) {

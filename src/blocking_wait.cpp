@@ -7,8 +7,8 @@
 namespace cohort::detail {
 namespace {
 
-// How many tasks may run on top of each other on one stack, each in a get() of the one below. Beyond, the worker goes on
-// on another thread, with a stack of its own.
+// How many tasks may run on top of each other on one stack, each in a get() of the one below. Beyond, the worker goes
+// on on another thread, with a stack of its own.
 constexpr unsigned max_nested_tasks = 128;
 
 }  // namespace
@@ -76,7 +76,8 @@ void block(BlockingWait& wait) noexcept {
     wait.wait();
     return;
   }
-  if (Node* node = std::exchange(context.handed_over, nullptr)) context.scheduler->schedule(*node);  // it must not wait for us
+  if (Node* node = std::exchange(context.handed_over, nullptr))
+    context.scheduler->schedule(*node);  // it must not wait for us
   const BlockedTask below;
   context.scheduler->block(wait);
 }
@@ -84,16 +85,19 @@ void block(BlockingWait& wait) noexcept {
 bool wait_until_done(StateBase& state, TimePoint deadline) {
   if (state.done()) return true;
   ThreadContext& context = thread_context();
-  if (context.current == &state.own_scope || BlockedTask::any_is(context.blocked, state.own_scope)) throw_would_deadlock();
+  if (context.current == &state.own_scope || BlockedTask::any_is(context.blocked, state.own_scope))
+    throw_would_deadlock();
 
-  // The task we wait for has not started: the shortest way is to run it here. Not with a deadline, which it could overrun.
-  if (context.scheduler != nullptr && context.scheduler == state.home && state.starts_in_place && deadline == TimePoint::max() &&
-      (context.blocked == nullptr || context.blocked->depth() < max_nested_tasks)) {
+  // The task we wait for has not started: the shortest way is to run it here. Not with a deadline, which it could
+  // overrun.
+  if (context.scheduler != nullptr && context.scheduler == state.home && state.starts_in_place &&
+      deadline == TimePoint::max() && (context.blocked == nullptr || context.blocked->depth() < max_nested_tasks)) {
     state.add_owner();  // ours; the queue has its own
     if (state.own_scope.try_start()) {
       const BlockedTask below;
       run_claimed(state);
-      if (Node* node = std::exchange(thread_context().handed_over, nullptr)) thread_context().scheduler->schedule(*node);
+      if (Node* node = std::exchange(thread_context().handed_over, nullptr))
+        thread_context().scheduler->schedule(*node);
     } else {
       state.drop(StateBase::one_owner);
     }

@@ -23,7 +23,8 @@ void CallbackList::run() noexcept {
   if (first_ == nullptr) return;
   ThreadContext& context = thread_context();
   if (context.callback_depth >= max_callback_depth) {
-    (context.last_deferred_callback != nullptr ? context.last_deferred_callback->next : context.deferred_callbacks) = first_;
+    (context.last_deferred_callback != nullptr ? context.last_deferred_callback->next : context.deferred_callbacks) =
+        first_;
     context.last_deferred_callback = last_;
     return;
   }

@@ -102,7 +102,8 @@ void CompletionSet::abandon(bool cancels) noexcept {
   // What is not given out stays ours, and its entry is not reported to anybody any more.
   for (Entry& entry : entries_) {
     if (entry.state == nullptr) continue;
-    if (entry.state->waiters.remove(entry)) references_.fetch_sub(1, std::memory_order_relaxed);  // relaxed: ours remains
+    if (entry.state->waiters.remove(entry))
+      references_.fetch_sub(1, std::memory_order_relaxed);  // relaxed: ours remains
     if (cancels) cancel(*entry.state);
   }
   // A report that was under way when we came may still look at its entry, but not at the future.
@@ -113,7 +114,8 @@ void CompletionSet::abandon(bool cancels) noexcept {
 }
 
 void CompletionSet::drop_reference() noexcept {
-  if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;  // acq_rel: the last sees what all others did
+  if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+    delete this;  // acq_rel: the last sees what all others did
 }
 
 // True when the consumer will be woken; false when there is enough already.
@@ -162,10 +164,13 @@ bool CompletionSet::Ready::Awaiter::wait(std::coroutine_handle<> handle) {
   }
   wait_.set = set_;
   wait_.wake = [](Consumer& consumer) noexcept { static_cast<Wait&>(consumer).fire(Wake::ready); };
-  wait_.begin(handle, task_, [](Suspension& suspension) noexcept {
-    auto& self = static_cast<Wait&>(suspension);
-    return self.set->stop_waiting(self);
-  }, &timer_);
+  wait_.begin(
+      handle, task_,
+      [](Suspension& suspension) noexcept {
+        auto& self = static_cast<Wait&>(suspension);
+        return self.set->stop_waiting(self);
+      },
+      &timer_);
   wait_.add_source();
   if (!set_->start_waiting(wait_, count_)) {
     wait_.fire(Wake::ready);

@@ -7,7 +7,8 @@
 
 namespace cohort {
 
-// Defined here so that each class has one home for its vtable and type information, whichever library throws or catches it.
+// Defined here so that each class has one home for its vtable and type information, whichever library throws or catches
+// it.
 Error::~Error() = default;
 ExecutorShutdownError::~ExecutorShutdownError() = default;
 CancelledError::~CancelledError() = default;
@@ -20,7 +21,8 @@ namespace detail {
 void throw_no_state() { throw std::future_error(std::future_errc::no_state); }
 void throw_promise_already_satisfied() { throw InvalidStateError("the promise has already been given its result"); }
 void throw_would_deadlock() {
-  throw std::system_error(std::make_error_code(std::errc::resource_deadlock_would_occur), "a task cannot wait for its own future");
+  throw std::system_error(std::make_error_code(std::errc::resource_deadlock_would_occur),
+                          "a task cannot wait for its own future");
 }
 void throw_cancelled(const char* what) { throw CancelledError(what); }
 void throw_timeout(const char* what) { throw TimeoutError(what); }

@@ -13,8 +13,8 @@
 #define COHORT_HAS_THREAD_EXIT 0
 #endif
 
-// Sanitizers must see every block's birth and death, so under them each goes straight to operator new and delete. Decided
-// here, in the one compiled place, so that programs and library cannot disagree.
+// Sanitizers must see every block's birth and death, so under them each goes straight to operator new and delete.
+// Decided here, in the one compiled place, so that programs and library cannot disagree.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define COHORT_POOL_FRAMES 0
 #elif defined(__has_feature)
@@ -124,7 +124,7 @@ void end_thread(void*) noexcept {
   if (!cache.registered) return;
   cache.registered = false;
   shared.live_of_ended_threads += cache.live.load(std::memory_order_relaxed);  // relaxed: own writes
-  cache.live.store(0, std::memory_order_relaxed);                             // relaxed: under the mutex
+  cache.live.store(0, std::memory_order_relaxed);                              // relaxed: under the mutex
   (cache.previous != nullptr ? cache.previous->next : shared.caches) = cache.next;
   if (cache.next != nullptr) cache.next->previous = cache.previous;
 }
@@ -194,7 +194,8 @@ void* allocate_frame(std::size_t size) {
 }
 
 void free_frame(void* pointer, std::size_t size) noexcept {
-  if (!cache.registered) [[unlikely]] register_thread();
+  if (!cache.registered) [[unlikely]]
+    register_thread();
   count(-1);
   const std::size_t index = class_of(size);
   if (!COHORT_POOL_FRAMES || index >= class_count) [[unlikely]] {
@@ -203,7 +204,8 @@ void free_frame(void* pointer, std::size_t size) noexcept {
   }
   FreeList& list = cache.lists[index];
   list.first = ::new (pointer) Block{list.first, nullptr};
-  if (++list.count == batch_size) [[unlikely]] set_batch_aside(index);
+  if (++list.count == batch_size) [[unlikely]]
+    set_batch_aside(index);
 }
 
 std::ptrdiff_t live_frames() noexcept {

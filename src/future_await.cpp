@@ -37,7 +37,8 @@ bool FutureAwaiterBase::wait(std::coroutine_handle<> handle) {
       wake_ = Wake::timed_out;
       return false;
     }
-    if (parent_task_ == nullptr && thread_context().scheduler == nullptr) throw_needs_scheduler("a wait with a timeout");
+    if (parent_task_ == nullptr && thread_context().scheduler == nullptr)
+      throw_needs_scheduler("a wait with a timeout");
   }
   begin_wait(handle);
   return wait_.finish();
@@ -50,10 +51,13 @@ void FutureAwaiterBase::begin_wait(std::coroutine_handle<> handle) noexcept {
   wait_.awaited = task;
   wait_.source.owner = &wait_;
   wait_.source.notify = [](Waiter& waiter) noexcept { static_cast<Wait::Source&>(waiter).owner->fire(Wake::ready); };
-  wait_.begin(handle, parent_task_, [](Suspension& suspension) noexcept {
-    auto& self = static_cast<Wait&>(suspension);
-    return self.awaited->waiters.remove(self.source);
-  }, deadline_ != nullptr ? &deadline_->source : nullptr);
+  wait_.begin(
+      handle, parent_task_,
+      [](Suspension& suspension) noexcept {
+        auto& self = static_cast<Wait&>(suspension);
+        return self.awaited->waiters.remove(self.source);
+      },
+      deadline_ != nullptr ? &deadline_->source : nullptr);
   wait_.add_source();
   if (!task->waiters.add(wait_.source)) wait_.fire(Wake::ready);
   if (!deaf_) wait_.watch_stop();
@@ -67,8 +71,8 @@ void FutureAwaiterBase::detach_this(InlineAwait& await) noexcept {
 }
 
 void cancel_when(StateBase& state, std::stop_token token) {
-  // Destroyed when the future is done, or right away when it is already. Its callback may run at any time in between, and may
-  // itself be what completes the future.
+  // Destroyed when the future is done, or right away when it is already. Its callback may run at any time in between,
+  // and may itself be what completes the future.
   struct CancelWhen : CallbackNode {
     struct Cancel {
       void operator()() const noexcept {

@@ -10,8 +10,9 @@ namespace cohort::detail {
 
 // Where one thread sleeps. One token: unpark() leaves it, park() takes it or sleeps until it is there.
 //
-// Each sleeper has a word of its own, four bytes, since only those have a futex of their own in libstdc++; a timed sleep needs a
-// condition variable, with that one thread as its only waiter. The semaphores of libstdc++ 12 lose wake-ups.
+// Each sleeper has a word of its own, four bytes, since only those have a futex of their own in libstdc++; a timed
+// sleep needs a condition variable, with that one thread as its only waiter. The semaphores of libstdc++ 12 lose
+// wake-ups.
 class Parker {
  public:
   // Sleeps until unpark(), or `deadline`. May also return for no reason.
@@ -38,13 +39,16 @@ class Parker {
 
   void unpark() noexcept {
     switch (word_.exchange(token, std::memory_order_seq_cst)) {
-      case sleeping: word_.notify_one(); break;
+      case sleeping:
+        word_.notify_one();
+        break;
       case sleeping_timed: {
         std::lock_guard lock(mutex_);
         condition_.notify_one();
         break;
       }
-      default: break;
+      default:
+        break;
     }
   }
 

@@ -2,8 +2,8 @@
 
 namespace cohort::detail {
 
-// A coroutine is at home where its parent runs, or where it was submitted, and a guest anywhere else: counted there, so that no
-// scheduler ends under it.
+// A coroutine is at home where its parent runs, or where it was submitted, and a guest anywhere else: counted there, so
+// that no scheduler ends under it.
 void ScheduleAwaiter::move(std::coroutine_handle<> handle) {
   if (task_ == nullptr) {
     target_->guest_entered();

@@ -10,8 +10,8 @@ void SpinWait::yield() noexcept { std::this_thread::yield(); }
 
 namespace {
 
-// The bridge from a scope to the tokens handed out for it. Freed by whoever takes it out of the list: the scope's end, or
-// request_stop(), which fires it.
+// The bridge from a scope to the tokens handed out for it. Freed by whoever takes it out of the list: the scope's end,
+// or request_stop(), which fires it.
 struct TokenSource : StopNode {
   std::stop_source source;
 };

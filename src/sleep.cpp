@@ -9,7 +9,8 @@ bool SleepAwaiter::wait(std::coroutine_handle<> handle) {
     return false;
   }
   if (time_ <= std::chrono::steady_clock::now()) return false;
-  if ((task_ != nullptr ? task_->scheduler : thread_context().scheduler) == nullptr) throw_needs_scheduler("cohort::sleep_for");
+  if ((task_ != nullptr ? task_->scheduler : thread_context().scheduler) == nullptr)
+    throw_needs_scheduler("cohort::sleep_for");
   suspension_.begin(handle, task_, nullptr, &timer_);
   suspension_.watch_stop();
   suspension_.watch_deadline(time_);

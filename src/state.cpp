@@ -53,9 +53,11 @@ void drop_task(StateBase& state) noexcept {
 }
 
 void publish(StateBase& state) noexcept {
-  if (state.waiters.close_if_empty()) [[likely]] return;
+  if (state.waiters.close_if_empty()) [[likely]]
+    return;
   state.waiters.close();
-  // Those who wait are woken first; callbacks, which may take their time, come after, in the order in which they were added.
+  // Those who wait are woken first; callbacks, which may take their time, come after, in the order in which they were
+  // added.
   CallbackList callbacks;
   while (Waiter* waiter = state.waiters.pop()) {
     if (waiter->notify != nullptr) {
@@ -73,7 +75,7 @@ namespace {
 bool cancel_unstarted(StateBase& state) noexcept {
   if (!state.own_scope.try_start()) return false;
   Scheduler* const home = state.home;
-  if (home != nullptr) state.frame().destroy();  // a promise has none
+  if (home != nullptr) state.frame().destroy();                        // a promise has none
   state.outcome.store(Outcome::cancelled, std::memory_order_relaxed);  // relaxed: publish() makes it visible
   if (home != nullptr) home->task_ended(state, false);
   publish(state);
@@ -103,7 +105,8 @@ void run_claimed(StateBase& state) noexcept {
 
 void run_root(Node& node) noexcept {
   auto& state = static_cast<StateBase&>(node);
-  const bool alone = state.references.load(std::memory_order_acquire) == StateBase::one_owner;  // acquire: see the last handle's doings
+  const bool alone = state.references.load(std::memory_order_acquire) ==
+                     StateBase::one_owner;  // acquire: see the last handle's doings
   // Without handles nobody can cancel it or start it in place any more: the claim needs no locked operation.
   const bool ours = alone ? !state.own_scope.started() : state.own_scope.try_start();
   if (!ours) {
@@ -132,8 +135,8 @@ std::coroutine_handle<> finish_root(StateBase& state) noexcept {
     context.inline_awaits = await->previous;
     context.current = await->parent_scope;
     next = await->parent;
-    if (await->consumes &&
-        state.references.load(std::memory_order_acquire) == StateBase::one_handle + StateBase::one_owner) {  // acquire: as in drop()
+    if (await->consumes && state.references.load(std::memory_order_acquire) ==
+                               StateBase::one_handle + StateBase::one_owner) {  // acquire: as in drop()
       // The awaiter holds the only handle, and is not running: nobody else can see the state.
       state.waiters.set_alone(FlaggedList<Waiter>::closed);
       state.references.store(StateBase::one_handle, std::memory_order_relaxed);  // relaxed: alone
@@ -220,11 +223,13 @@ std::coroutine_handle<> finish_branch(StateBase& state) noexcept {
   const auto index = static_cast<std::size_t>(state.sequence_id);
   std::size_t none = Latch::none;
   if (state.outcome.load(std::memory_order_relaxed) != Outcome::value) {  // relaxed: own write
-    latch.first_failed_.compare_exchange_strong(none, index, std::memory_order_relaxed);  // relaxed: read after arrive()
+    latch.first_failed_.compare_exchange_strong(none, index,
+                                                std::memory_order_relaxed);  // relaxed: read after arrive()
     none = Latch::none;
   }
   std::size_t over = 1;
-  if (latch.on_first_ != nullptr && latch.first_.compare_exchange_strong(none, index, std::memory_order_relaxed)) {  // relaxed: as above
+  if (latch.on_first_ != nullptr &&
+      latch.first_.compare_exchange_strong(none, index, std::memory_order_relaxed)) {  // relaxed: as above
     over += latch.on_first_(latch);
   }
   return latch.arrive(over);

@@ -10,8 +10,10 @@ namespace {
 
 // A number in [0, 1), good enough to spread retries: the sequence splitmix64, shared by all threads.
 double random_fraction() noexcept {
-  static std::atomic<std::uint64_t> sequence{static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count())};
-  std::uint64_t value = sequence.fetch_add(0x9e3779b97f4a7c15U, std::memory_order_relaxed);  // relaxed: any order will do
+  static std::atomic<std::uint64_t> sequence{
+      static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count())};
+  std::uint64_t value =
+      sequence.fetch_add(0x9e3779b97f4a7c15U, std::memory_order_relaxed);  // relaxed: any order will do
   value = (value ^ (value >> 30U)) * 0xbf58476d1ce4e5b9U;
   value = (value ^ (value >> 27U)) * 0x94d049bb133111ebU;
   value ^= value >> 31U;

@@ -2,7 +2,8 @@
 
 namespace cohort::detail {
 
-void Suspension::begin(std::coroutine_handle<> handle, StateBase* task, RemoveSource remove, TimeSource* time) noexcept {
+void Suspension::begin(std::coroutine_handle<> handle, StateBase* task, RemoveSource remove,
+                       TimeSource* time) noexcept {
   suspending();
   run = &run_node;
   handle_ = handle;
@@ -92,10 +93,13 @@ void Resumption::prepare(std::coroutine_handle<> handle, StateBase* task) noexce
 
 void throw_unless_ready(Wake reason, const char* timed_out) {
   switch (reason) {
-    case Wake::stopped: throw_cancelled("the task was asked to stop while it waited");
-    case Wake::timed_out: throw_timeout(timed_out);
+    case Wake::stopped:
+      throw_cancelled("the task was asked to stop while it waited");
+    case Wake::timed_out:
+      throw_timeout(timed_out);
     case Wake::none:
-    case Wake::ready: return;
+    case Wake::ready:
+      return;
   }
 }
 

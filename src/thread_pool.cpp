@@ -1,9 +1,10 @@
 // The pool: workers, how they find work, sleep and are woken, give their place away while they block, and end.
 //
-// A *worker* is a place to work: a deque, counters, a parking spot. There are max_workers of them for as long as the pool
-// lives. A *thread* holds one worker at a time, or none: when a task blocks its thread, the thread gives its worker to another
-// (a spare one, or a new one) and asks for a worker back when the wait is over; a thread at a point between two tasks then
-// gives up the one it holds. So there are never more than max_workers threads running tasks, and never fewer able to.
+// A *worker* is a place to work: a deque, counters, a parking spot. There are max_workers of them for as long as the
+// pool lives. A *thread* holds one worker at a time, or none: when a task blocks its thread, the thread gives its
+// worker to another (a spare one, or a new one) and asks for a worker back when the wait is over; a thread at a point
+// between two tasks then gives up the one it holds. So there are never more than max_workers threads running tasks, and
+// never fewer able to.
 
 #include <cohort/detail/blocking_wait.hpp>
 #include <cohort/detail/callback.hpp>
@@ -33,8 +34,8 @@ namespace cohort {
 using detail::Node;
 using detail::NodeQueue;
 using detail::StateBase;
-using detail::ThreadContext;
 using detail::thread_context;
+using detail::ThreadContext;
 
 std::size_t default_worker_count() noexcept { return std::max<std::size_t>(std::thread::hardware_concurrency(), 1); }
 
@@ -42,15 +43,16 @@ namespace detail {
 
 // Held by one thread at a time; handed from one to the next under Core::mutex.
 struct PoolWorker {
-  explicit PoolWorker(std::size_t number) : index(number), random(static_cast<std::uint32_t>(number * 2654435761U + 1)) {}
+  explicit PoolWorker(std::size_t number)
+      : index(number), random(static_cast<std::uint32_t>(number * 2654435761U + 1)) {}
 
   std::size_t index;
-  WorkDeque<Node> deque;      // the owner's end is the holding thread's
-  WorkerCounters counters;    // written by the holding thread
+  WorkDeque<Node> deque;    // the owner's end is the holding thread's
+  WorkerCounters counters;  // written by the holding thread
   Parker parker;
-  bool parked = false;        // in Core::sleepers; under Core::mutex
-  std::uint32_t tick = 0;     // turns of the loop; the holding thread's
-  std::uint32_t random;       // where the next search for work begins; the holding thread's
+  bool parked = false;     // in Core::sleepers; under Core::mutex
+  std::uint32_t tick = 0;  // turns of the loop; the holding thread's
+  std::uint32_t random;    // where the next search for work begins; the holding thread's
 };
 
 namespace {
@@ -80,8 +82,9 @@ void name_this_thread([[maybe_unused]] const std::string& name, [[maybe_unused]]
 #endif
 }
 
-// How many turns of a worker's loop lie between looks at what it would otherwise not see while its own deque has work: the
-// shared queue, the oldest end of its own deque, the clock. Primes, so that a program's own rhythm does not meet them.
+// How many turns of a worker's loop lie between looks at what it would otherwise not see while its own deque has work:
+// the shared queue, the oldest end of its own deque, the clock. Primes, so that a program's own rhythm does not meet
+// them.
 constexpr std::uint32_t injection_interval = 61;
 constexpr std::uint32_t oldest_interval = 67;
 constexpr std::uint32_t clock_interval = 31;
@@ -109,8 +112,8 @@ struct ThreadPool::Core {
   std::atomic<std::uint64_t> references{1};
   std::uint64_t fork_generation = detail::fork_generation();
 
-  // Accepting from outside: the top bit says closed, the rest counts what was accepted, so that one exchange decides whether
-  // a task is in or out.
+  // Accepting from outside: the top bit says closed, the rest counts what was accepted, so that one exchange decides
+  // whether a task is in or out.
   static constexpr std::uint64_t closed_bit = std::uint64_t{1} << 63U;
   std::atomic<std::uint64_t> accepted{0};
   std::atomic<std::uint64_t> guests{0};  // of these, how many were visiting coroutines
@@ -124,25 +127,26 @@ struct ThreadPool::Core {
 
   std::atomic<bool> cancel_unstarted{false};  // set by shutdown: what is found unstarted is cancelled
   std::atomic<bool> stopped{false};           // everything has ended; threads leave
-  std::atomic<std::uint32_t> applicants{0};   // size of `returning`; looked at by workers between tasks and before they sleep
+  std::atomic<std::uint32_t> applicants{
+      0};  // size of `returning`; looked at by workers between tasks and before they sleep
   std::atomic<bool> timers_unattended{false};  // timers were armed and nobody watches the clock
 
   // Sleeping, waking and changing places: rare enough for one mutex.
   std::mutex mutex;
-  std::vector<PoolWorker*> sleepers;     // last to sleep is first to wake; reserved, never reallocates
-  PoolWorker* timekeeper = nullptr;      // the sleeper that sleeps only until the next timer
-  std::vector<Applicant*> returning;     // threads that want a worker back, first come first served
-  std::vector<Applicant*> spares;        // threads without work or worker
-  std::condition_variable all_left;      // stopped
-  std::vector<std::jthread> threads;     // under the mutex; emptied by the first to join
-  bool detached = false;                 // the executor was destroyed on one of these threads: nobody will join
-  std::mutex join_mutex;                 // one joins, the others wait for it
+  std::vector<PoolWorker*> sleepers;  // last to sleep is first to wake; reserved, never reallocates
+  PoolWorker* timekeeper = nullptr;   // the sleeper that sleeps only until the next timer
+  std::vector<Applicant*> returning;  // threads that want a worker back, first come first served
+  std::vector<Applicant*> spares;     // threads without work or worker
+  std::condition_variable all_left;   // stopped
+  std::vector<std::jthread> threads;  // under the mutex; emptied by the first to join
+  bool detached = false;              // the executor was destroyed on one of these threads: nobody will join
+  std::mutex join_mutex;              // one joins, the others wait for it
 };
 
 namespace {
 
 std::uint64_t sum(std::uint64_t outside, const std::vector<std::unique_ptr<PoolWorker>>& workers,
-                  detail::WorkerCounters::Counter detail::WorkerCounters::* member) {
+                  detail::WorkerCounters::Counter detail::WorkerCounters::*member) {
   std::uint64_t total = outside;
   for (const auto& worker : workers) {
     total += (worker->counters.*member).load(std::memory_order_acquire);  // acquire: pairs with WorkerCounters::add
@@ -257,14 +261,15 @@ void ThreadPool::run_thread(PoolWorker& first, StartReport* report) noexcept {
 
 bool ThreadPool::on_own_thread() const noexcept { return thread_context().owner == this; }
 
-// Whether everything accepted has ended, after closing. What has left is read before what was submitted: each task is counted
-// as submitted before it is counted as left, so equal sums mean that there was a moment, in between, with no task alive; and
-// only tasks, or the outside, which is closed, can submit.
+// Whether everything accepted has ended, after closing. What has left is read before what was submitted: each task is
+// counted as submitted before it is counted as left, so equal sums mean that there was a moment, in between, with no
+// task alive; and only tasks, or the outside, which is closed, can submit.
 bool ThreadPool::drained() const noexcept {
   const Core& core = *core_;
   const std::uint64_t accepted_now = core.accepted.load(std::memory_order_seq_cst);
   if ((accepted_now & Core::closed_bit) == 0) return false;
-  const std::uint64_t left = sum(core.left.load(std::memory_order_seq_cst), core.workers, &detail::WorkerCounters::left);
+  const std::uint64_t left =
+      sum(core.left.load(std::memory_order_seq_cst), core.workers, &detail::WorkerCounters::left);
   return left == sum(accepted_now & ~Core::closed_bit, core.workers, &detail::WorkerCounters::submitted);
 }
 
@@ -283,7 +288,8 @@ void ThreadPool::stop() noexcept {
 void ThreadPool::shutdown(ShutdownOptions options) {
   Core& core = *core_;
   if (detail::fork_generation() != core.fork_generation) return;  // in the child of a fork: nothing runs here
-  closed_.store(true, std::memory_order_relaxed);  // relaxed: a worker's own submission that misses it is counted in time
+  closed_.store(true,
+                std::memory_order_relaxed);  // relaxed: a worker's own submission that misses it is counted in time
   core.accepted.fetch_or(Core::closed_bit, std::memory_order_seq_cst);
   if (options.cancel_futures) cancel_unstarted();
   wake_all();  // a worker finds out whether everything has ended
@@ -338,7 +344,8 @@ void ThreadPool::drop_reference() noexcept {
 bool ThreadPool::try_add_reference() noexcept {
   std::uint64_t count = core_->references.load(std::memory_order_relaxed);  // relaxed: the exchange decides
   while (count != 0) {
-    if (core_->references.compare_exchange_weak(count, count + 1, std::memory_order_relaxed)) return true;  // relaxed: as above
+    if (core_->references.compare_exchange_weak(count, count + 1, std::memory_order_relaxed))
+      return true;  // relaxed: as above
   }
   return false;
 }
@@ -359,7 +366,8 @@ bool ThreadPool::accept() noexcept {
   std::uint64_t accepted = core.accepted.load(std::memory_order_relaxed);  // relaxed: the exchange decides
   do {
     if ((accepted & Core::closed_bit) != 0) return false;
-  } while (!core.accepted.compare_exchange_weak(accepted, accepted + 1, std::memory_order_seq_cst, std::memory_order_relaxed));
+  } while (!core.accepted.compare_exchange_weak(accepted, accepted + 1, std::memory_order_seq_cst,
+                                                std::memory_order_relaxed));
   return true;
 }
 
@@ -470,14 +478,16 @@ ExecutorStats ThreadPool::stats() const {
   using Counters = detail::WorkerCounters;
   ExecutorStats stats;
   // Ends before starts before submissions, so that no difference is negative. acquire: as in sum().
-  const std::uint64_t ended_early = sum(core.ended_early.load(std::memory_order_acquire), core.workers, &Counters::ended_early);
+  const std::uint64_t ended_early =
+      sum(core.ended_early.load(std::memory_order_acquire), core.workers, &Counters::ended_early);
   stats.succeeded = sum(core.succeeded.load(std::memory_order_acquire), core.workers, &Counters::succeeded);
   stats.failed = sum(core.failed.load(std::memory_order_acquire), core.workers, &Counters::failed);
   stats.cancelled = sum(core.cancelled.load(std::memory_order_acquire), core.workers, &Counters::cancelled);
   const std::uint64_t started = sum(core.started.load(std::memory_order_acquire), core.workers, &Counters::started);
   const std::uint64_t guests = core.guests.load(std::memory_order_acquire);
   stats.submitted =
-      sum(core.accepted.load(std::memory_order_acquire) & ~Core::closed_bit, core.workers, &Counters::submitted) - guests;
+      sum(core.accepted.load(std::memory_order_acquire) & ~Core::closed_bit, core.workers, &Counters::submitted) -
+      guests;
   const auto difference = [](std::uint64_t more, std::uint64_t less) { return more > less ? more - less : 0; };
   stats.running = difference(started, difference(stats.succeeded + stats.failed + stats.cancelled, ended_early));
   stats.pending = difference(stats.submitted, started + ended_early);
@@ -633,7 +643,8 @@ bool ThreadPool::has_work() const noexcept {
   return false;
 }
 
-// Searches for work and sleeps in between. Null when the worker should do something else: leave, or give its place away.
+// Searches for work and sleeps in between. Null when the worker should do something else: leave, or give its place
+// away.
 Node* ThreadPool::search(PoolWorker& worker, TimePoint until) noexcept {
   Core& core = *core_;
   idle_.fetch_add(one_searching, std::memory_order_seq_cst);
@@ -684,7 +695,8 @@ Node* ThreadPool::search(PoolWorker& worker, TimePoint until) noexcept {
   const std::uint64_t before = idle_.fetch_sub(one_searching, std::memory_order_seq_cst);
   // The last searcher to find something wakes the next: those who made work meanwhile counted on us.
   const bool sleepers = (before & (one_searching - 1)) != 0;
-  if (found != nullptr && sleepers && before / one_searching == 1 && (has_work() || timers_need_attention())) wake_one();
+  if (found != nullptr && sleepers && before / one_searching == 1 && (has_work() || timers_need_attention()))
+    wake_one();
   return found;
 }
 
@@ -696,14 +708,15 @@ bool ThreadPool::timers_need_attention() noexcept {
   return core.timekeeper == nullptr;
 }
 
-// The loop of a thread that holds a worker, until everything has ended or it gives the worker away. What it runs may block
-// and come back with another worker: nothing of the worker is kept across it.
+// The loop of a thread that holds a worker, until everything has ended or it gives the worker away. What it runs may
+// block and come back with another worker: nothing of the worker is kept across it.
 void ThreadPool::work() noexcept {
   Core& core = *core_;
   for (;;) {
     ThreadContext& context = thread_context();
     PoolWorker& worker = *context.worker;
-    if (core.applicants.load(std::memory_order_relaxed) != 0 && give_place(worker)) [[unlikely]] return;  // relaxed: a hint
+    if (core.applicants.load(std::memory_order_relaxed) != 0 && give_place(worker)) [[unlikely]]
+      return;  // relaxed: a hint
     Node* node = std::exchange(context.handed_over, nullptr);
     if (node == nullptr) node = next(worker);
     if (node == nullptr) node = search(worker, TimePoint::max());
@@ -722,7 +735,8 @@ void ThreadPool::run_node(Node& node) noexcept {
     core.timers_unattended.store(false, std::memory_order_relaxed);
     wake_one();
   }
-  if (core.cancel_unstarted.load(std::memory_order_relaxed) && node.run == &detail::run_root) [[unlikely]] {  // relaxed: a flag
+  if (core.cancel_unstarted.load(std::memory_order_relaxed) && node.run == &detail::run_root)
+      [[unlikely]] {  // relaxed: a flag
     auto& task = static_cast<StateBase&>(node);
     detail::cancel_queued(task);
     return;

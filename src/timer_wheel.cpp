@@ -20,8 +20,8 @@ std::uint64_t TimerWheel::tick_at_or_after(TimePoint time) noexcept {
   return (value >> tick_bits) + ((value & ((1U << tick_bits) - 1)) != 0 ? 1 : 0);
 }
 
-// The level is that of the highest slot digit in which the timer's tick differs from now: it goes down, level by level, as
-// those digits become equal.
+// The level is that of the highest slot digit in which the timer's tick differs from now: it goes down, level by level,
+// as those digits become equal.
 void TimerWheel::insert(Timer& timer) noexcept {
   const std::uint64_t tick = std::max(timer.tick, now_);
   const unsigned differing = static_cast<unsigned>(std::bit_width((tick ^ now_) | 1U)) - 1;
@@ -82,7 +82,8 @@ bool TimerWheel::disarm(Timer& timer) noexcept {
   std::lock_guard lock(mutex_);
   if (!timer.armed) return false;
   remove(timer);
-  // next_ may now be too early: one idle look at the wheel, instead of a search here. But an empty wheel is known at once.
+  // next_ may now be too early: one idle look at the wheel, instead of a search here. But an empty wheel is known at
+  // once.
   if (next_tick() == no_tick) publish_next();
   return true;
 }
@@ -90,7 +91,8 @@ bool TimerWheel::disarm(Timer& timer) noexcept {
 void TimerWheel::advance(TimePoint time) noexcept {
   if (time < next()) return;
   // The last tick that is over: rounded down.
-  const std::uint64_t until = static_cast<std::uint64_t>(std::max<Duration::rep>(time.time_since_epoch().count(), 0)) >> tick_bits;
+  const std::uint64_t until =
+      static_cast<std::uint64_t>(std::max<Duration::rep>(time.time_since_epoch().count(), 0)) >> tick_bits;
   Timer* due = nullptr;
   Timer* last_due = nullptr;
   {

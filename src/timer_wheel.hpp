@@ -14,8 +14,8 @@ namespace cohort::detail {
 //
 // Varghese and Lauck, "Hashed and hierarchical timing wheels", SOSP 1987, doi:10.1145/41457.37504.
 //
-// A tick is 2^16 ns, about 66 µs; 8 levels of 64 slots reach beyond the end of the steady clock. A deadline is rounded up to
-// a tick: never early.
+// A tick is 2^16 ns, about 66 µs; 8 levels of 64 slots reach beyond the end of the steady clock. A deadline is rounded
+// up to a tick: never early.
 //
 // Thread safety: all members from any thread. No timer fires under the lock.
 class TimerWheel {
@@ -53,10 +53,10 @@ class TimerWheel {
   void publish_next() noexcept;
 
   std::mutex mutex_;
-  std::array<Slot, slots * levels> wheel_;     // level by level
-  std::array<std::uint64_t, levels> used_{};   // one bit per slot that is not empty
-  std::uint64_t now_ = 0;                      // all ticks before this one have been dealt with
-  std::atomic<Duration::rep> next_;            // written under the mutex
+  std::array<Slot, slots * levels> wheel_;    // level by level
+  std::array<std::uint64_t, levels> used_{};  // one bit per slot that is not empty
+  std::uint64_t now_ = 0;                     // all ticks before this one have been dealt with
+  std::atomic<Duration::rep> next_;           // written under the mutex
 };
 
 }  // namespace cohort::detail

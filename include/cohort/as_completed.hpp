@@ -25,9 +25,10 @@ namespace detail {
 ///
 /// What a future holds, a value or an exception, is not looked at.
 ///
-/// *Throws*: after the deadline `next()` throws TimeoutError, once it has given out what was done, each time it is called.
-/// *Cancellation*: `next()` is a cancellation point. Destroying the stream cancels those of its futures that have not started, asks
-/// those that run to stop, and does not wait.
+/// *Throws*: after the deadline `next()` throws TimeoutError, once it has given out what was done, each time it is
+/// called.
+/// *Cancellation*: `next()` is a cancellation point. Destroying the stream cancels those of its futures that have not
+/// started, asks those that run to stop, and does not wait.
 /// *Thread safety*: one thread or coroutine at a time.
 /// *Lifetime*: independent of the executor and of the futures it was made from.
 /// *Complexity*: O(1) per future.
@@ -57,7 +58,8 @@ class [[nodiscard]] CompletionStream {
   template <detail::FutureRange Futures>
   friend CompletionStream<detail::FutureValue<Futures>> as_completed(Futures&& futures);
   template <detail::FutureRange Futures, class Rep, class Period>
-  friend CompletionStream<detail::FutureValue<Futures>> as_completed(Futures&& futures, std::chrono::duration<Rep, Period> timeout);
+  friend CompletionStream<detail::FutureValue<Futures>> as_completed(Futures&& futures,
+                                                                     std::chrono::duration<Rep, Period> timeout);
   friend class detail::BlockingIterator<CompletionStream>;
 
   CompletionStream(std::vector<detail::StateBase*> handles, TimePoint deadline)
@@ -83,7 +85,8 @@ class [[nodiscard]] CompletionStream {
   TimePoint deadline_;
 };
 
-/// Gives each distinct future of a range once: those done already first, in their order, then the others as they are done.
+/// Gives each distinct future of a range once: those done already first, in their order, then the others as they are
+/// done.
 ///
 /// *Throws*: `std::future_error(no_state)` for a future that is not valid; `std::bad_alloc`.
 template <detail::FutureRange Futures>
@@ -91,9 +94,11 @@ template <detail::FutureRange Futures>
   return {detail::handles_of(std::forward<Futures>(futures)), TimePoint::max()};
 }
 
-/// The same with one deadline for all, `timeout` from the call: then `next()` throws TimeoutError ("2 (of 4) futures unfinished").
+/// The same with one deadline for all, `timeout` from the call: then `next()` throws TimeoutError ("2 (of 4) futures
+/// unfinished").
 template <detail::FutureRange Futures, class Rep, class Period>
-[[nodiscard]] CompletionStream<detail::FutureValue<Futures>> as_completed(Futures&& futures, std::chrono::duration<Rep, Period> timeout) {
+[[nodiscard]] CompletionStream<detail::FutureValue<Futures>> as_completed(Futures&& futures,
+                                                                          std::chrono::duration<Rep, Period> timeout) {
   const TimePoint deadline = detail::deadline_after(detail::saturate(timeout));
   return {detail::handles_of(std::forward<Futures>(futures)), deadline};
 }

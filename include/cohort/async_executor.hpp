@@ -24,23 +24,26 @@ namespace cohort {
 ///     cohort::AsyncExecutor executor(5);
 ///     cohort::AsyncFuture<int> future = executor.submit(work, 10);   // work: a function, or a coroutine function
 ///
-/// A submitted task that suspends holds no worker. What a task throws ends in its future. `Pool` is the seam: another pool, such as
-/// a deterministic one for tests, drops in without a change to tasks, futures or adaptors; see ThreadPool for its part.
+/// A submitted task that suspends holds no worker. What a task throws ends in its future. `Pool` is the seam: another
+/// pool, such as a deterministic one for tests, drops in without a change to tasks, futures or adaptors; see ThreadPool
+/// for its part.
 ///
-/// *Order*: tasks submitted from outside start in the order of submission. What a task submits starts newest first, unless
-/// another worker takes it, oldest first. No order is promised between the two.
+/// *Order*: tasks submitted from outside start in the order of submission. What a task submits starts newest first,
+/// unless another worker takes it, oldest first. No order is promised between the two.
 /// *Thread safety*: every member from any thread, from its own tasks too; the destructor as for any object.
-/// *Lifetime*: the destructor is `shutdown()`: it waits for everything that was submitted. On one of the executor's own workers, as
-/// the last task of all may find itself, it does not wait, and the workers end when their work has. Futures may outlive it.
+/// *Lifetime*: the destructor is `shutdown()`: it waits for everything that was submitted. On one of the executor's own
+/// workers, as the last task of all may find itself, it does not wait, and the workers end when their work has. Futures
+/// may outlive it.
 template <class Pool = ThreadPool>
 class BasicAsyncExecutor {
  public:
   /// *Throws*: `std::invalid_argument` ("max_workers must be at least 1"); otherwise as below.
-  explicit BasicAsyncExecutor(std::size_t max_workers) : BasicAsyncExecutor(ExecutorOptions{.max_workers = max_workers}) {}
+  explicit BasicAsyncExecutor(std::size_t max_workers)
+      : BasicAsyncExecutor(ExecutorOptions{.max_workers = max_workers}) {}
 
   /// Returns when every worker has started and has run `on_worker_start`.
-  /// *Throws*: `std::invalid_argument` for a limit of zero; an exception of `on_worker_start`; the `std::system_error` of a thread
-  /// that cannot be started. Then nothing is left running.
+  /// *Throws*: `std::invalid_argument` for a limit of zero; an exception of `on_worker_start`; the `std::system_error`
+  /// of a thread that cannot be started. Then nothing is left running.
   explicit BasicAsyncExecutor(ExecutorOptions options = {}) : pool_(Pool::create(std::move(options))) {}
 
   BasicAsyncExecutor(const BasicAsyncExecutor&) = delete;
@@ -50,12 +53,13 @@ class BasicAsyncExecutor {
   /// Submits a task that has not started.
   ///
   /// *Returns* at once; never blocks and never runs the task inline.
-  /// *Throws*: ExecutorShutdownError after shutdown; `std::invalid_argument` for a task that was moved from; `std::bad_alloc`. The
-  /// task is destroyed then.
+  /// *Throws*: ExecutorShutdownError after shutdown; `std::invalid_argument` for a task that was moved from;
+  /// `std::bad_alloc`. The task is destroyed then.
   template <class T>
   AsyncFuture<T> submit(Task<T> task) {
     detail::StateBase* const state = detail::TaskAccess::state(task);
-    if (state == nullptr) detail::throw_invalid_argument("task must not have been moved from, awaited or submitted already");
+    if (state == nullptr)
+      detail::throw_invalid_argument("task must not have been moved from, awaited or submitted already");
     detail::begin_root(*state, *pool_);  // one reference for the future, one for the pool
     try {
       pool_->submit(*state);
@@ -66,36 +70,35 @@ class BasicAsyncExecutor {
     return detail::FutureAccess::adopt<T>(*detail::TaskAccess::release(task));
   }
 
-  /// Submits a call of `f(args...)`: a coroutine function returning `Task<R>`, a plain function returning `R`, or a function
-  /// returning `AsyncFuture<R>`. If `f` accepts a `std::stop_token` first, it is given the task's own.
+  /// Submits a call of `f(args...)`: a coroutine function returning `Task<R>`, a plain function returning `R`, or a
+  /// function returning `AsyncFuture<R>`. If `f` accepts a `std::stop_token` first, it is given the task's own.
   ///
-  /// *Lifetime*: callable and arguments are copied, or moved, and live until the task ends, so that a capturing coroutine lambda
-  /// and a coroutine that takes its arguments by reference are safe. They are destroyed before the future is ready.
+  /// *Lifetime*: callable and arguments are copied, or moved, and live until the task ends, so that a capturing
+  /// coroutine lambda and a coroutine that takes its arguments by reference are safe. They are destroyed before the
+  /// future is ready.
   /// *Throws*: as above, and what copying or moving callable or arguments throws.
   template <class F, class... Args>
-    requires(!detail::is_task<F> && !std::is_same_v<std::decay_t<F>, SubmitOptions>)
-  auto submit(F&& f, Args&&... args) {
+  requires(!detail::is_task<F> && !std::is_same_v<std::decay_t<F>, SubmitOptions>) auto submit(F&& f, Args&&... args) {
     return submit(detail::make_call(std::forward<F>(f), std::forward<Args>(args)...));
   }
 
   /// The same with retries, a limit, a timeout: see SubmitOptions.
-  /// *Throws*: also `std::invalid_argument` for an option out of its range, and for retries of a call whose arguments cannot be copied.
+  /// *Throws*: also `std::invalid_argument` for an option out of its range, and for retries of a call whose arguments
+  /// cannot be copied.
   template <class F, class... Args>
-    requires(!detail::is_task<F>)
-  auto submit(SubmitOptions options, F&& f, Args&&... args) {
+  requires(!detail::is_task<F>) auto submit(SubmitOptions options, F&& f, Args&&... args) {
     return submit(detail::make_call_with_options(options, std::forward<F>(f), std::forward<Args>(args)...));
   }
 
   /// Applies `f` to the elements of the ranges, zipped up to the shortest, concurrently; results come in input order.
   /// See ResultStream.
   template <class F, std::ranges::input_range... Ranges>
-    requires(sizeof...(Ranges) > 0 && !std::is_same_v<std::decay_t<F>, MapOptions>)
-  [[nodiscard]] auto map(F&& f, Ranges&&... ranges) {
+  requires(sizeof...(Ranges) > 0 && !std::is_same_v<std::decay_t<F>, MapOptions>)
+      [[nodiscard]] auto map(F&& f, Ranges&&... ranges) {
     return map(MapOptions{}, std::forward<F>(f), std::forward<Ranges>(ranges)...);
   }
   template <class F, std::ranges::input_range... Ranges>
-    requires(sizeof...(Ranges) > 0)
-  [[nodiscard]] auto map(MapOptions options, F&& f, Ranges&&... ranges) {
+  requires(sizeof...(Ranges) > 0) [[nodiscard]] auto map(MapOptions options, F&& f, Ranges&&... ranges) {
     pool_->require_open();
     return detail::make_map(*this, options, std::forward<F>(f), std::forward<Ranges>(ranges)...);
   }
@@ -116,17 +119,18 @@ class BasicAsyncExecutor {
     return cohort::wait(std::forward<Futures>(futures), options);
   }
 
-  /// `co_await executor.schedule()` continues the coroutine on this executor; it holds the executor open until it ends or moves on.
+  /// `co_await executor.schedule()` continues the coroutine on this executor; it holds the executor open until it ends
+  /// or moves on.
   ///
   /// *Throws*: ExecutorShutdownError after shutdown, unless it is there already.
   [[nodiscard]] detail::Schedule schedule() noexcept { return detail::Schedule(*pool_); }
 
-  /// Refuses new work; with `cancel_futures` cancels what has not started; with `wait` waits until everything has ended and the
-  /// workers are joined.
+  /// Refuses new work; with `cancel_futures` cancels what has not started; with `wait` waits until everything has ended
+  /// and the workers are joined.
   ///
-  /// What was accepted and not cancelled still runs, whether waited for or not. May be called again, and by several threads: each
-  /// waiting call waits. From one of the executor's own workers it does all but the joining. Called in a task of another executor, it
-  /// keeps that worker working. Do not hold a lock that the tasks need.
+  /// What was accepted and not cancelled still runs, whether waited for or not. May be called again, and by several
+  /// threads: each waiting call waits. From one of the executor's own workers it does all but the joining. Called in a
+  /// task of another executor, it keeps that worker working. Do not hold a lock that the tasks need.
   void shutdown(ShutdownOptions options = {}) { pool_->shutdown(options); }
 
   [[nodiscard]] std::size_t max_workers() const noexcept { return pool_->max_workers(); }

@@ -24,8 +24,9 @@ struct FutureAccess;
 
 /// A handle to the result that one submitted task, or one AsyncPromise, will produce.
 ///
-/// Copies share the result. Dropping every copy neither cancels nor leaks the task. A future is *done* when it has a value, an
-/// exception, or is cancelled: exactly one of them, for ever. Read it in a coroutine with `co_await`, elsewhere with `get()`:
+/// Copies share the result. Dropping every copy neither cancels nor leaks the task. A future is *done* when it has a
+/// value, an exception, or is cancelled: exactly one of them, for ever. Read it in a coroutine with `co_await`,
+/// elsewhere with `get()`:
 ///
 ///     cohort::AsyncFuture<int> future = executor.submit(work, 10);
 ///     const int& kept = co_await future;                  // looks at the stored value
@@ -36,10 +37,11 @@ struct FutureAccess;
 /// *Throws*: every member of a handle without a result (default-constructed, moved from, taken) throws
 /// `std::future_error(no_state)`, but for `valid()`, comparison, assignment and destruction. Reading throws the task's
 /// exception; CancelledError when it was cancelled; InvalidStateError when another handle has taken a move-only value.
-/// *Thread safety*: distinct handles, of one result too, are independent of each other on any threads; the const members of one
-/// handle may be called by several threads at once. The value itself is the user's to protect.
+/// *Thread safety*: distinct handles, of one result too, are independent of each other on any threads; the const
+/// members of one handle may be called by several threads at once. The value itself is the user's to protect.
 /// *Cancellation*: `co_await` throws CancelledError when the awaiting task is asked to stop. The awaited task goes on.
-/// *Lifetime*: may outlive its executor. What `co_await future` and `get()` return by reference lives as long as a handle.
+/// *Lifetime*: may outlive its executor. What `co_await future` and `get()` return by reference lives as long as a
+/// handle.
 template <class T>
 class AsyncFuture {
  public:
@@ -70,12 +72,10 @@ class AsyncFuture {
   [[nodiscard]] detail::FutureResult<T, false> result() const& {
     return detail::FutureResult<T, false>(state(), nullptr);
   }
-  [[nodiscard]] detail::FutureResult<T, true> result() && {
-    return detail::FutureResult<T, true>(state(), &state_);
-  }
+  [[nodiscard]] detail::FutureResult<T, true> result() && { return detail::FutureResult<T, true>(state(), &state_); }
 
-  /// The same with a deadline, `timeout` from the call: TimeoutError when it passes first. The task goes on, the handle stays,
-  /// and it may be called again. A timeout of zero polls.
+  /// The same with a deadline, `timeout` from the call: TimeoutError when it passes first. The task goes on, the handle
+  /// stays, and it may be called again. A timeout of zero polls.
   template <class Rep, class Period>
   [[nodiscard]] detail::TimedFutureResult<T, false> result(std::chrono::duration<Rep, Period> timeout) const& {
     return detail::TimedFutureResult<T, false>(state(), nullptr, detail::deadline_after(detail::saturate(timeout)));
@@ -87,9 +87,9 @@ class AsyncFuture {
 
   /// Blocks until done, and gives `const T&` to the stored value.
   ///
-  /// On a worker of an executor the worker goes on working meanwhile: the awaited task is run right here when it has not started,
-  /// and otherwise another thread takes the worker's place. So nested `submit(…).get()` cannot starve even a pool of one. In a
-  /// coroutine prefer `co_await`.
+  /// On a worker of an executor the worker goes on working meanwhile: the awaited task is run right here when it has
+  /// not started, and otherwise another thread takes the worker's place. So nested `submit(…).get()` cannot starve even
+  /// a pool of one. In a coroutine prefer `co_await`.
   ///
   /// *Throws*: as reading does; `std::system_error` (resource_deadlock_would_occur) on the task's own future.
   decltype(auto) get() const& {
@@ -124,7 +124,9 @@ class AsyncFuture {
   /// Whether there is a value, an exception, or a cancellation.
   [[nodiscard]] bool done() const { return state().done(); }
   /// Whether the task has started and not ended.
-  [[nodiscard]] bool running() const { return state().home != nullptr && state().own_scope.started() && !state().done(); }
+  [[nodiscard]] bool running() const {
+    return state().home != nullptr && state().own_scope.started() && !state().done();
+  }
   /// Whether it is done by having been cancelled.
   [[nodiscard]] bool cancelled() const { return state().done() && outcome() == detail::Outcome::cancelled; }
 
@@ -133,24 +135,25 @@ class AsyncFuture {
 
   /// True when this call cancelled the task or asked it to stop, false when it was done already.
   ///
-  /// Not started: done as cancelled at once, its arguments are destroyed, its body never runs. Running: its stop token is
-  /// triggered, and it is cancelled when its body leaves by CancelledError; a body that ends anyhow else keeps that outcome.
-  /// Stop callbacks run in the caller.
+  /// Not started: done as cancelled at once, its arguments are destroyed, its body never runs. Running: its stop token
+  /// is triggered, and it is cancelled when its body leaves by CancelledError; a body that ends anyhow else keeps that
+  /// outcome. Stop callbacks run in the caller.
   bool cancel() const { return detail::cancel(state()); }
 
   /// From now on, a stop of `token` cancels it; a stop before now, at once.
   /// *Throws*: `std::bad_alloc`.
   void cancel_when(std::stop_token token) const { detail::cancel_when(state(), std::move(token)); }
 
-  /// Calls `callback(AsyncFuture<T>)` once, when done: on the thread that completes it, in the order added, after those who
-  /// wait have been woken; at once in the caller if done already.
+  /// Calls `callback(AsyncFuture<T>)` once, when done: on the thread that completes it, in the order added, after those
+  /// who wait have been woken; at once in the caller if done already.
   ///
   /// An exception from it goes to ExecutorOptions::on_unhandled_exception, and the next callback still runs.
   /// *Throws*: `std::bad_alloc`; what copying or moving the callback throws.
   template <class F>
-    requires std::is_invocable_v<std::decay_t<F>&, AsyncFuture<T>>
-  void add_done_callback(F&& callback) const {
-    auto node = std::make_unique<Callback<std::decay_t<F>>>(std::forward<F>(callback), (static_cast<void>(state()), *this));
+  requires std::is_invocable_v < std::decay_t<F>
+  &, AsyncFuture < T >> void add_done_callback(F&& callback) const {
+    auto node =
+        std::make_unique<Callback<std::decay_t<F>>>(std::forward<F>(callback), (static_cast<void>(state()), *this));
     if (state_->waiters.add(*node)) {
       static_cast<void>(node.release());
     } else {
@@ -196,14 +199,16 @@ class AsyncFuture {
   explicit AsyncFuture(detail::StateBase& adopted) noexcept : state_(&adopted) {}
 
   [[nodiscard]] detail::StateBase& state() const {
-    if (state_ == nullptr) [[unlikely]] detail::throw_no_state();
+    if (state_ == nullptr) [[unlikely]]
+      detail::throw_no_state();
     return *state_;
   }
   [[nodiscard]] detail::Outcome outcome() const noexcept {
     return state_->outcome.load(std::memory_order_relaxed);  // relaxed: after done(), which acquires
   }
   void require_done_within(Duration timeout) const {
-    if (!detail::wait_until_done(state(), detail::deadline_after(timeout))) detail::throw_timeout("the future is not done yet");
+    if (!detail::wait_until_done(state(), detail::deadline_after(timeout)))
+      detail::throw_timeout("the future is not done yet");
   }
   [[nodiscard]] detail::StateBase& release() && noexcept { return *std::exchange(state_, nullptr); }
 

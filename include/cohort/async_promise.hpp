@@ -26,8 +26,8 @@ void break_promise(StateBase& state) noexcept;
 ///     cohort::AsyncFuture<int> future = promise.get_future();
 ///     start_something([promise = std::move(promise)](int value) mutable { promise.set_result(value); });
 ///
-/// Dropped without a result, it leaves `std::future_error(broken_promise)` in the future. A future that is cancelled is done as
-/// cancelled at once; a result set afterwards is refused.
+/// Dropped without a result, it leaves `std::future_error(broken_promise)` in the future. A future that is cancelled is
+/// done as cancelled at once; a result set afterwards is refused.
 ///
 /// *Thread safety*: every member may be called from any thread, several at once; moving and destroying may not.
 /// *Lifetime*: independent of its futures.
@@ -63,18 +63,15 @@ class AsyncPromise {
   /// When making the value throws, the future has that exception.
   /// *Throws*: InvalidStateError when there is a result already, or the future was cancelled; the first result stays.
   template <class Value = T>
-    requires(!std::is_void_v<T>)
-  void set_result(Value&& value) const {
-    static_assert(std::is_constructible_v<T, Value&&>, "cohort::AsyncPromise::set_result: the value does not convert to the promise's type");
+  requires(!std::is_void_v<T>) void set_result(Value&& value) const {
+    static_assert(std::is_constructible_v<T, Value&&>,
+                  "cohort::AsyncPromise::set_result: the value does not convert to the promise's type");
     set(std::forward<Value>(value));
   }
-  void set_result() const
-    requires std::is_void_v<T>
-  {
-    set();
-  }
+  void set_result() const requires std::is_void_v<T> { set(); }
 
-  /// Completes the future with an exception; a CancelledError cancels it. A null pointer is refused with `std::invalid_argument`.
+  /// Completes the future with an exception; a CancelledError cancels it. A null pointer is refused with
+  /// `std::invalid_argument`.
   /// *Throws*: as set_result().
   void set_exception(std::exception_ptr exception) const {
     if (exception == nullptr) detail::throw_invalid_argument("exception must not be null");
@@ -91,7 +88,8 @@ class AsyncPromise {
 
  private:
   [[nodiscard]] detail::StateBase& state() const {
-    if (state_ == nullptr) [[unlikely]] detail::throw_no_state();
+    if (state_ == nullptr) [[unlikely]]
+      detail::throw_no_state();
     return *state_;
   }
 

@@ -1,8 +1,8 @@
 #pragma once
 
 /// @file
-/// Everything. Convenient, and about twice what the standard headers under it cost to compile; a translation unit that only defines
-/// tasks does with <cohort/task.hpp>.
+/// Everything. Convenient, and about twice what the standard headers under it cost to compile; a translation unit that
+/// only defines tasks does with <cohort/task.hpp>.
 
 #include <cohort/as_completed.hpp>
 #include <cohort/async_executor.hpp>

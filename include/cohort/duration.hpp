@@ -22,7 +22,8 @@ template <class Rep, class Period>
   } else {
     // Compared as long double, which has at least the precision of either representation where it matters: at the ends.
     using Wide = std::chrono::duration<long double, Duration::period>;
-    const Wide wide = std::chrono::duration_cast<Wide>(std::chrono::duration<long double, Period>(static_cast<long double>(duration.count())));
+    const Wide wide = std::chrono::duration_cast<Wide>(
+        std::chrono::duration<long double, Period>(static_cast<long double>(duration.count())));
     if (wide.count() != wide.count()) return Duration::zero();  // not a number
     if (wide.count() >= static_cast<long double>(Duration::max().count())) return Duration::max();
     if (wide.count() <= static_cast<long double>(Duration::min().count())) return Duration::min();

@@ -67,7 +67,8 @@ class TaskError : public Error {
 
 namespace detail {
 
-// Thrown out of line: the throwing code stays off the hot paths, and the headers need neither <future> nor the cost of it.
+// Thrown out of line: the throwing code stays off the hot paths, and the headers need neither <future> nor the cost of
+// it.
 [[noreturn]] void throw_no_state();
 [[noreturn]] void throw_promise_already_satisfied();
 [[noreturn]] void throw_would_deadlock();

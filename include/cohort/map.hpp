@@ -28,7 +28,8 @@
 
 namespace cohort {
 
-/// How map() runs. Use designated initializers: `MapOptions{.max_concurrency = 8}`. The retry members are those of SubmitOptions.
+/// How map() runs. Use designated initializers: `MapOptions{.max_concurrency = 8}`. The retry members are those of
+/// SubmitOptions.
 struct MapOptions {
   int retries = 0;
   Duration retry_delay = std::chrono::milliseconds(100);
@@ -36,7 +37,8 @@ struct MapOptions {
   Duration max_retry_delay = Duration::max();
   double jitter = 0.0;
   bool (*retry_if)(const std::exception_ptr&) = nullptr;
-  /// How long `next()` waits for a result, each time it is awaited; then it throws TimeoutError, and may be called again.
+  /// How long `next()` waits for a result, each time it is awaited; then it throws TimeoutError, and may be called
+  /// again.
   std::optional<Duration> timeout = {};
   /// Calls that run at once, at least 1; with chunks, chunks.
   std::size_t max_concurrency = static_cast<std::size_t>(-1);
@@ -54,8 +56,8 @@ using ChunkItem = std::variant<std::exception_ptr, BranchValue<R>>;
 template <class R>
 using Chunk = std::vector<ChunkItem<R>>;
 
-/// What has been taken from the input and not been consumed, in order: a call, a chunk of calls, or the exception that the input
-/// ended with.
+/// What has been taken from the input and not been consumed, in order: a call, a chunk of calls, or the exception that
+/// the input ended with.
 template <class R>
 struct MapPending {
   AsyncFuture<R> call;
@@ -89,14 +91,16 @@ auto make_map(Executor& executor, const MapOptions& options, F&& f, Ranges&&... 
 ///     for (R& result : stream) …                                     // elsewhere; blocks
 ///     std::vector<R> all = co_await std::move(stream);
 ///
-/// An exception of an element is thrown at its place, and the next call goes on with the next element. One from the input itself is
-/// thrown at its place too, and is the end. Collecting throws the first exception, and cancels the rest.
+/// An exception of an element is thrown at its place, and the next call goes on with the next element. One from the
+/// input itself is thrown at its place too, and is the end. Collecting throws the first exception, and cancels the
+/// rest.
 ///
 /// *Throws*: `next()`: TimeoutError when MapOptions::timeout passes; the same element is next.
-/// *Cancellation*: `next()` is a cancellation point. Destroying the stream cancels what has not started, asks what runs to stop, and
-/// does not wait.
+/// *Cancellation*: `next()` is a cancellation point. Destroying the stream cancels what has not started, asks what runs
+/// to stop, and does not wait.
 /// *Thread safety*: one thread or coroutine at a time. The input is only read in `map()` and in `next()`.
-/// *Lifetime*: the executor must outlive the use of the stream, but not the stream; input given as an lvalue must outlive its use.
+/// *Lifetime*: the executor must outlive the use of the stream, but not the stream; input given as an lvalue must
+/// outlive its use.
 template <class R>
 class [[nodiscard]] ResultStream {
  public:
@@ -137,11 +141,7 @@ class [[nodiscard]] ResultStream {
   [[nodiscard]] auto operator co_await() && { return std::move(*this).bind(nullptr); }
 
   /// An input iteration that blocks, as AsyncFuture::get does.
-  [[nodiscard]] auto begin()
-    requires(!std::is_void_v<R>)
-  {
-    return detail::BlockingIterator<ResultStream>(*this);
-  }
+  [[nodiscard]] auto begin() requires(!std::is_void_v<R>) { return detail::BlockingIterator<ResultStream>(*this); }
   [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
 
  private:
@@ -264,10 +264,10 @@ class [[nodiscard]] ResultStream {
 
   std::unique_ptr<detail::MapSource<R>> source_;  // null at the end of the input
   std::deque<detail::MapPending<R>> pending_;
-  std::deque<std::size_t> chunk_sizes_;           // of the chunks in pending_
-  detail::Chunk<R> chunk_;                        // the chunk being consumed, from chunk_index_ on
+  std::deque<std::size_t> chunk_sizes_;  // of the chunks in pending_
+  detail::Chunk<R> chunk_;               // the chunk being consumed, from chunk_index_ on
   std::size_t chunk_index_ = 0;
-  std::size_t ahead_ = 0;                         // elements taken and not consumed
+  std::size_t ahead_ = 0;  // elements taken and not consumed
   std::size_t buffer_size_ = 0;
   std::size_t chunk_size_ = 0;
   std::optional<Duration> timeout_;
@@ -300,8 +300,9 @@ Task<Chunk<R>> call_for_each(SubmitOptions options, F f, std::vector<std::tuple<
   for (std::tuple<Elements...>& element : elements) {
     std::exception_ptr error;
     try {
-      Task<R> call =
-          std::apply([&](Elements&... each) { return make_call_with_options(options, std::as_const(f), std::move(each)...); }, element);
+      Task<R> call = std::apply(
+          [&](Elements&... each) { return make_call_with_options(options, std::as_const(f), std::move(each)...); },
+          element);
       if constexpr (std::is_void_v<R>) {
         co_await std::move(call);
         results.emplace_back(std::in_place_index<1>);
@@ -379,7 +380,8 @@ class MapSourceOf final : public MapSource<R> {
       step();
     } while (!at_end());
     taken = elements.size();
-    pending.chunk = submit_limited(call_for_each<R, F, ElementOf<Ranges>...>(options_, std::as_const(f_), std::move(elements)));
+    pending.chunk =
+        submit_limited(call_for_each<R, F, ElementOf<Ranges>...>(options_, std::as_const(f_), std::move(elements)));
     return true;
   }
 
@@ -388,7 +390,8 @@ class MapSourceOf final : public MapSource<R> {
     if (semaphore_ == nullptr) return executor_->submit(options_, std::as_const(f_), std::forward<Each>(each)...);
     SubmitOptions limited = options_;
     limited.semaphore = semaphore_.get();
-    return executor_->submit(keep_alive<R>(semaphore_, make_call_with_options(limited, std::as_const(f_), std::forward<Each>(each)...)));
+    return executor_->submit(
+        keep_alive<R>(semaphore_, make_call_with_options(limited, std::as_const(f_), std::forward<Each>(each)...)));
   }
 
   AsyncFuture<Chunk<R>> submit_limited(Task<Chunk<R>> task) {
@@ -396,8 +399,9 @@ class MapSourceOf final : public MapSource<R> {
     SubmitOptions limited;
     limited.semaphore = semaphore_.get();
     // The whole chunk is one call that holds one permit.
-    return executor_->submit(keep_alive<Chunk<R>>(
-        semaphore_, make_call_with_options(limited, [](Task<Chunk<R>> whole) { return whole; }, std::move(task))));
+    return executor_->submit(
+        keep_alive<Chunk<R>>(semaphore_, make_call_with_options(
+                                             limited, [](Task<Chunk<R>> whole) { return whole; }, std::move(task))));
   }
 
   Executor* executor_;
@@ -415,7 +419,8 @@ auto make_map(Executor& executor, const MapOptions& options, F&& f, Ranges&&... 
   using R = typename Call<std::decay_t<F>, ElementOf<Ranges>...>::Result;
   validate(options);
   using Source = MapSourceOf<R, Executor, std::decay_t<F>, Ranges...>;
-  ResultStream<R> stream(std::make_unique<Source>(executor, options, std::forward<F>(f), std::forward<Ranges>(ranges)...), options);
+  ResultStream<R> stream(
+      std::make_unique<Source>(executor, options, std::forward<F>(f), std::forward<Ranges>(ranges)...), options);
   stream.fill();
   return stream;
 }

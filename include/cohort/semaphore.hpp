@@ -52,7 +52,8 @@ class [[nodiscard]] Permit {
 ///     cohort::Permit permit = co_await connections.acquire();   // until the end of the scope
 ///
 /// *Order*: first come, first served; nobody overtakes those who wait. Where a waiter goes on is its own executor.
-/// *Cancellation*: waiting is a cancellation point. A permit that comes to a waiter which was cancelled goes to the next.
+/// *Cancellation*: waiting is a cancellation point. A permit that comes to a waiter which was cancelled goes to the
+/// next.
 /// *Thread safety*: every member from any thread.
 /// *Lifetime*: must outlive those who wait and their permits.
 /// *Complexity*: O(1); waiting allocates nothing.
@@ -86,8 +87,8 @@ class Semaphore {
   };
 
   std::mutex mutex_;
-  std::ptrdiff_t free_;                      // under the mutex; zero while anybody waits
-  detail::IntrusiveList<Waiting> waiting_;   // under the mutex
+  std::ptrdiff_t free_;                     // under the mutex; zero while anybody waits
+  detail::IntrusiveList<Waiting> waiting_;  // under the mutex
 };
 
 /// Waits for a permit.

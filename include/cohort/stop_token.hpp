@@ -28,8 +28,8 @@ struct [[nodiscard]] GetStopToken {
 
 /// `co_await get_stop_token()` gives the token by which the task is asked to stop; it does not suspend.
 ///
-/// A submitted task has its own; the tasks that it awaits, and those under its `when_all`, share it. In a stranger's coroutine:
-/// a token that never stops.
+/// A submitted task has its own; the tasks that it awaits, and those under its `when_all`, share it. In a stranger's
+/// coroutine: a token that never stops.
 /// *Throws*: `std::bad_alloc`: the token is made for the first who asks.
 [[nodiscard]] inline detail::GetStopToken get_stop_token() noexcept { return {}; }
 

@@ -11,11 +11,12 @@ namespace cohort {
 
 class Semaphore;
 
-/// How a submitted task is run: retries, a limit, a timeout. Use designated initializers: `{.retries = 3, .timeout = 1s}`.
+/// How a submitted task is run: retries, a limit, a timeout. Use designated initializers: `{.retries = 3, .timeout =
+/// 1s}`.
 ///
-/// A task that pauses or waits for a permit holds no worker. The pause after the kth attempt is retry_delay · backoff^(k-1), at
-/// most max_retry_delay, times a random factor in [1 - jitter, 1]. Trivially destructible, so that it may be a temporary in a
-/// `co_await` expression with GCC 12.
+/// A task that pauses or waits for a permit holds no worker. The pause after the kth attempt is retry_delay ·
+/// backoff^(k-1), at most max_retry_delay, times a random factor in [1 - jitter, 1]. Trivially destructible, so that it
+/// may be a temporary in a `co_await` expression with GCC 12.
 struct SubmitOptions {
   /// Attempts beyond the first; at least 0. Each gets its own copy of the arguments.
   int retries = 0;
@@ -27,7 +28,8 @@ struct SubmitOptions {
   Duration max_retry_delay = Duration::max();
   /// How much of a pause is left to chance; from 0 to 1.
   double jitter = 0.0;
-  /// Whether to try again after an exception; null: after every one but CancelledError. An exception from it is the task's.
+  /// Whether to try again after an exception; null: after every one but CancelledError. An exception from it is the
+  /// task's.
   bool (*retry_if)(const std::exception_ptr&) = nullptr;
   /// A permit of it is held during each attempt, not during pauses. It must outlive the task.
   Semaphore* semaphore = nullptr;

@@ -68,10 +68,10 @@ struct AwaitTransform {
   }
 
   template <class A>
-    requires(!LibraryAwaitable<A>)
-  [[nodiscard]] auto await_transform(A&& awaitable) {
-    static_assert(Awaitable<A>,
-                  "cohort::Task: what is awaited is not awaitable. A Task is awaited as an rvalue: co_await std::move(task).");
+  requires(!LibraryAwaitable<A>) [[nodiscard]] auto await_transform(A&& awaitable) {
+    static_assert(
+        Awaitable<A>,
+        "cohort::Task: what is awaited is not awaitable. A Task is awaited as an rvalue: co_await std::move(task).");
     return StrangersAwaiter<A>(std::forward<A>(awaitable), &state_of(static_cast<Derived&>(*this)));
   }
 };
@@ -82,7 +82,7 @@ struct Promise : PromiseBase<T>, AwaitTransform<Promise<T>> {
   void unhandled_exception() noexcept { store_current_exception(state_of(*this)); }
 
   template <class U = T>
-    requires std::is_constructible_v<T, U&&>
+  requires std::is_constructible_v<T, U&&>
   void return_value(U&& value) {
     StateBase& state = state_of(*this);
     State<T>::of(state).result.emplace(std::forward<U>(value));
@@ -136,19 +136,19 @@ struct TaskAccess {
 
 /// A lazy coroutine that yields a `T`: nothing of it runs until it is awaited or submitted.
 ///
-/// `T` may be void, move-only, not default-constructible, or a reference. Inside, `co_await` takes any awaitable, the library's
-/// or a stranger's; the task continues on its own executor, whichever thread completed what it waited for.
+/// `T` may be void, move-only, not default-constructible, or a reference. Inside, `co_await` takes any awaitable, the
+/// library's or a stranger's; the task continues on its own executor, whichever thread completed what it waited for.
 ///
 ///     cohort::Task<int> answer() { co_return 42; }
 ///     cohort::Task<> ask() { int value = co_await answer(); … }
 ///
 /// *Cancellation*: a task that is awaited, rather than submitted, shares the stop token of the one who awaits it.
 /// *Throws*: calling a coroutine function may throw `std::bad_alloc`, or what copying its arguments throws.
-/// *Lifetime*: the arguments live in the coroutine until the Task is destroyed, or, once submitted, until it ends; what they
-/// refer to must live as long. A lambda's captures are not arguments: see docs/lifetimes.md.
+/// *Lifetime*: the arguments live in the coroutine until the Task is destroyed, or, once submitted, until it ends; what
+/// they refer to must live as long. A lambda's captures are not arguments: see docs/lifetimes.md.
 /// *Thread safety*: a Task object belongs to one thread at a time.
-/// *Complexity*: one allocation per task; a serial `co_await` costs about ten nanoseconds and no atomic operation. A million
-/// tasks awaiting each other, or dropped unstarted, take no more stack than one.
+/// *Complexity*: one allocation per task; a serial `co_await` costs about ten nanoseconds and no atomic operation. A
+/// million tasks awaiting each other, or dropped unstarted, take no more stack than one.
 template <class T>
 class [[nodiscard]] Task {
  public:
@@ -167,7 +167,9 @@ class [[nodiscard]] Task {
   }
 
   /// Starts the task on the spot; the awaiter is resumed with its value or exception. An rvalue only: a task runs once.
-  [[nodiscard]] detail::TaskAwaiter<T> operator co_await() && noexcept { return detail::TaskAwaiter<T>(std::move(*this), nullptr); }
+  [[nodiscard]] detail::TaskAwaiter<T> operator co_await() && noexcept {
+    return detail::TaskAwaiter<T>(std::move(*this), nullptr);
+  }
 
   /// Whether there is a task: not after it has been moved from, awaited or submitted.
   [[nodiscard]] bool valid() const noexcept { return state_ != nullptr; }
@@ -203,7 +205,8 @@ class [[nodiscard]] TaskAwaiter {
   }
 
   [[nodiscard]] bool await_ready() const {
-    if (child_ == nullptr) [[unlikely]] throw_invalid_state("the task has been moved from, awaited or submitted already");
+    if (child_ == nullptr) [[unlikely]]
+      throw_invalid_state("the task has been moved from, awaited or submitted already");
     return false;
   }
   std::coroutine_handle<> await_suspend(std::coroutine_handle<> parent) noexcept {

@@ -28,14 +28,15 @@ inline constexpr std::size_t unlimited = static_cast<std::size_t>(-1);
 struct ExecutorOptions {
   /// Worker threads, at least 1.
   std::size_t max_workers = default_worker_count();
-  /// Submitted tasks between start and end at any time, suspended ones included; at least 1. More wait their turn, in order.
+  /// Submitted tasks between start and end at any time, suspended ones included; at least 1. More wait their turn, in
+  /// order.
   std::size_t max_concurrent_tasks = unlimited;
   /// The threads are named name-0, name-1, … (cut to what the system allows).
   std::string name = "cohort";
   /// Run by each worker, with its number, before anything else. An exception from it leaves the executor's constructor.
   std::function<void(std::size_t worker)> on_worker_start = {};
-  /// Given the exceptions that no future can carry: those of done callbacks. Must be callable from several threads at once.
-  /// When empty: one line on stderr.
+  /// Given the exceptions that no future can carry: those of done callbacks. Must be callable from several threads at
+  /// once. When empty: one line on stderr.
   std::function<void(std::exception_ptr)> on_unhandled_exception = {};
 };
 
@@ -66,20 +67,21 @@ struct ExecutorStats {
 
 /// A work-stealing pool of `std::jthread`: the pool of `AsyncExecutor`.
 ///
-/// Each worker has a deque of its own, last in, first out; what comes from outside goes through one queue, first in, first
-/// out; who has nothing to do takes the oldest of somebody else's, and sleeps when there is nothing anywhere. Timers are
-/// kept by whichever worker sleeps. A worker that would block in a `get()` gives its place to another thread for as long.
+/// Each worker has a deque of its own, last in, first out; what comes from outside goes through one queue, first in,
+/// first out; who has nothing to do takes the oldest of somebody else's, and sleeps when there is nothing anywhere.
+/// Timers are kept by whichever worker sleeps. A worker that would block in a `get()` gives its place to another thread
+/// for as long.
 ///
-/// Users meet it only as the default argument of BasicAsyncExecutor; another pool has the same members, marked below as the
-/// pool's part of the bargain, and implements detail::Scheduler.
+/// Users meet it only as the default argument of BasicAsyncExecutor; another pool has the same members, marked below as
+/// the pool's part of the bargain, and implements detail::Scheduler.
 ///
-/// *Lifetime*: reference-counted. The executor object holds a reference, each thread another, and so does whoever calls in
-/// from another thread while it does: the last to leave frees it.
+/// *Lifetime*: reference-counted. The executor object holds a reference, each thread another, and so does whoever calls
+/// in from another thread while it does: the last to leave frees it.
 class ThreadPool final : public detail::Scheduler {
  public:
   /// Pool's part: makes a pool whose workers have all started and run `on_worker_start`; holds one reference.
-  /// *Throws*: `std::invalid_argument` for a zero limit; what `on_worker_start` throws; `std::system_error` when a thread cannot
-  /// be started. Then nothing is left running.
+  /// *Throws*: `std::invalid_argument` for a zero limit; what `on_worker_start` throws; `std::system_error` when a
+  /// thread cannot be started. Then nothing is left running.
   [[nodiscard]] static ThreadPool* create(ExecutorOptions options);
 
   /// Pool's part: accepts a task that has not started; from here on the pool owns one of its references.
@@ -87,7 +89,8 @@ class ThreadPool final : public detail::Scheduler {
   void submit(detail::StateBase& task) {
     detail::ThreadContext& context = detail::thread_context();
     if (context.scheduler == this && !limited_) [[likely]] {
-      if (closed_.load(std::memory_order_relaxed)) [[unlikely]] detail::throw_shut_down();  // relaxed: see shutdown()
+      if (closed_.load(std::memory_order_relaxed)) [[unlikely]]
+        detail::throw_shut_down();  // relaxed: see shutdown()
       context.deque->reserve();
       task.sequence_id = next_sequence_id(*context.counters);
       task.starts_in_place = true;
@@ -107,7 +110,8 @@ class ThreadPool final : public detail::Scheduler {
   /// Pool's part: see BasicAsyncExecutor::shutdown.
   void shutdown(ShutdownOptions options);
 
-  /// Pool's part: the executor object goes: shuts down, waits unless on one of its own threads, and drops its reference.
+  /// Pool's part: the executor object goes: shuts down, waits unless on one of its own threads, and drops its
+  /// reference.
   void close() noexcept;
 
   /// Pool's part.
@@ -115,8 +119,8 @@ class ThreadPool final : public detail::Scheduler {
   /// Pool's part.
   [[nodiscard]] ExecutorStats stats() const;
 
-  /// Runs a coroutine that has not started, and what it awaits, with the calling thread as the only worker of a new pool,
-  /// until it has ended: the engine of sync_wait. On a worker, another thread takes its place meanwhile.
+  /// Runs a coroutine that has not started, and what it awaits, with the calling thread as the only worker of a new
+  /// pool, until it has ended: the engine of sync_wait. On a worker, another thread takes its place meanwhile.
   static void run_to_end(detail::StateBase& task);
 
   void add_reference() noexcept override;
@@ -145,15 +149,17 @@ class ThreadPool final : public detail::Scheduler {
   std::uint64_t next_sequence_id(detail::WorkerCounters& own) noexcept {
     if (own.next_sequence_id != own.last_sequence_id) return own.next_sequence_id++;
     // relaxed: a number, nothing hangs on it
-    if (sequence_.load(std::memory_order_relaxed) < dense_sequence_ids) return sequence_.fetch_add(1, std::memory_order_relaxed);
+    if (sequence_.load(std::memory_order_relaxed) < dense_sequence_ids)
+      return sequence_.fetch_add(1, std::memory_order_relaxed);
     return reserve_sequence_ids(own);
   }
   std::uint64_t reserve_sequence_ids(detail::WorkerCounters& own) noexcept;
   void wake_if_needed() noexcept {
-    // seq_cst: after the push, which is seq_cst too. A worker going to sleep first announces itself in idle_, then looks
-    // at the queues: either it sees the push, or we see it.
+    // seq_cst: after the push, which is seq_cst too. A worker going to sleep first announces itself in idle_, then
+    // looks at the queues: either it sees the push, or we see it.
     const std::uint64_t idle = idle_.load(std::memory_order_seq_cst);
-    if (idle != 0 && idle < one_searching) [[unlikely]] wake_one();  // somebody sleeps and nobody is searching
+    if (idle != 0 && idle < one_searching) [[unlikely]]
+      wake_one();  // somebody sleeps and nobody is searching
   }
 
   // Making and ending.
@@ -191,8 +197,8 @@ class ThreadPool final : public detail::Scheduler {
   [[nodiscard]] detail::PoolWorker* wait_as_spare() noexcept;
   void drive(detail::BlockingWait& wait) noexcept;
 
-  // Submission numbers are dense and in order up to here; beyond, workers reserve them in blocks, since a shared counter would be the
-  // most contended line of the program.
+  // Submission numbers are dense and in order up to here; beyond, workers reserve them in blocks, since a shared
+  // counter would be the most contended line of the program.
   static constexpr std::uint64_t dense_sequence_ids = std::uint64_t{1} << 17U;
   static constexpr std::uint64_t sequence_block = 256;
 

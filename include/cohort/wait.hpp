@@ -40,7 +40,8 @@ Task<bool> wait_for_set(CompletionSet& set, WaitOptions options);
 template <class T>
 Task<WaitResult<T>> wait_for_futures(CompletionSetOwner set, std::vector<AsyncFuture<T>> futures, WaitOptions options) {
   const bool in_time = co_await wait_for_set(*set, options);
-  if (!in_time && options.return_when == WaitStrategy::all_completed) throw_timeout("not all futures were done in time");
+  if (!in_time && options.return_when == WaitStrategy::all_completed)
+    throw_timeout("not all futures were done in time");
   WaitResult<T> result;
   for (AsyncFuture<T>& future : futures) (future.done() ? result.done : result.not_done).push_back(std::move(future));
   co_return result;
@@ -62,9 +63,10 @@ template <class T>
 
 /// Waits for futures, by a strategy: `co_await cohort::wait(futures, {.return_when = WaitStrategy::first_completed})`.
 ///
-/// Every future that is done at that moment is in `done`. Waiting never cancels and can be done again; no futures: it returns at once.
-/// *Throws*: at the call, `std::future_error(no_state)` for a future that is not valid. When awaited: with `all_completed`, TimeoutError
-/// past the timeout; the other strategies return what there is.
+/// Every future that is done at that moment is in `done`. Waiting never cancels and can be done again; no futures: it
+/// returns at once.
+/// *Throws*: at the call, `std::future_error(no_state)` for a future that is not valid. When awaited: with
+/// `all_completed`, TimeoutError past the timeout; the other strategies return what there is.
 /// *Cancellation*: a cancellation point; what is abandoned leaves nothing behind.
 /// *Complexity*: O(1) per future.
 template <detail::FutureRange Futures>

@@ -16,10 +16,12 @@ namespace cohort {
 namespace detail {
 
 template <class... Branches, std::size_t... Index>
-Task<std::tuple<BranchValue<typename Branches::value_type>...>> when_all_of(std::index_sequence<Index...>, Branches... branches) {
+Task<std::tuple<BranchValue<typename Branches::value_type>...>> when_all_of(std::index_sequence<Index...>,
+                                                                            Branches... branches) {
   StateBase* states[] = {TaskAccess::state(branches)...};
   co_await AllOf(states, sizeof...(Branches));
-  co_return std::tuple<BranchValue<typename Branches::value_type>...>(take_branch<typename Branches::value_type>(*states[Index])...);
+  co_return std::tuple<BranchValue<typename Branches::value_type>...>(
+      take_branch<typename Branches::value_type>(*states[Index])...);
 }
 
 template <class T>
@@ -40,22 +42,23 @@ Task<std::vector<BranchValue<T>>> when_all_in(std::vector<Task<T>> branches) {
 ///
 ///     auto both = co_await cohort::when_all(fetch(1), fetch(2));   // std::tuple
 ///
-/// They run concurrently on the current executor. It waits for all of them, and then throws the exception that came first, if
-/// any did. Void becomes `std::monostate`, a reference `std::reference_wrapper`.
+/// They run concurrently on the current executor. It waits for all of them, and then throws the exception that came
+/// first, if any did. Void becomes `std::monostate`, a reference `std::reference_wrapper`.
 ///
 /// *Cancellation*: the children share the awaiting task's stop token.
 /// *Lifetime*: awaitables given as rvalues are kept; futures given as lvalues are copied.
 /// *Complexity*: one small coroutine around it, and one around each awaitable that is not a Task.
 template <class... Awaitables>
-  requires(sizeof...(Awaitables) > 0 && (detail::AwaitableAsTask<Awaitables> && ...))
-[[nodiscard]] auto when_all(Awaitables&&... awaitables) {
-  return detail::when_all_of(std::index_sequence_for<Awaitables...>(), detail::as_task(std::forward<Awaitables>(awaitables))...);
+requires(sizeof...(Awaitables) > 0 && (detail::AwaitableAsTask<Awaitables> && ...))
+    [[nodiscard]] auto when_all(Awaitables&&... awaitables) {
+  return detail::when_all_of(std::index_sequence_for<Awaitables...>(),
+                             detail::as_task(std::forward<Awaitables>(awaitables))...);
 }
 
 /// The same for a range of awaitables of one type; a vector of their values. An rvalue range is taken apart.
 template <std::ranges::input_range Range>
-  requires(detail::AwaitableAsTask<detail::RangeElement<Range>> && !detail::AwaitableAsTask<Range>)
-[[nodiscard]] auto when_all(Range&& range) {
+requires(detail::AwaitableAsTask<detail::RangeElement<Range>> && !detail::AwaitableAsTask<Range>)
+    [[nodiscard]] auto when_all(Range&& range) {
   return detail::when_all_in(detail::make_tasks(
       std::forward<Range>(range), [](auto&& each) { return detail::as_task(std::forward<decltype(each)>(each)); }));
 }

@@ -39,14 +39,15 @@ typename AnyValueOf<T...>::type take_any(StateBase* const* states, std::size_t f
     return take_branch<Only>(*states[first]);
   } else {
     using Take = Value (*)(StateBase&);
-    static constexpr Take take[] = {[](StateBase& state) { return Value(std::in_place_index<Index>, take_branch<T>(state)); }...};
+    static constexpr Take take[] = {
+        [](StateBase& state) { return Value(std::in_place_index<Index>, take_branch<T>(state)); }...};
     return take[first](*states[first]);
   }
 }
 
 template <class... Branches, std::size_t... Index>
-Task<WhenAnyResult<typename AnyValueOf<typename Branches::value_type...>::type>> when_any_of(std::index_sequence<Index...> indices,
-                                                                                           Branches... branches) {
+Task<WhenAnyResult<typename AnyValueOf<typename Branches::value_type...>::type>> when_any_of(
+    std::index_sequence<Index...> indices, Branches... branches) {
   StateBase* states[] = {TaskAccess::state(branches)...};
   const std::size_t first = co_await FirstOf(states, sizeof...(Branches));
   co_return WhenAnyResult<typename AnyValueOf<typename Branches::value_type...>::type>{
@@ -68,25 +69,27 @@ Task<WhenAnyResult<BranchValue<T>>> when_any_in(std::vector<Task<T>> branches) {
 ///
 ///     auto first = co_await cohort::when_any(fetch(1), fetch(2));   // first.index, first.value
 ///
-/// The others are asked to stop, and it waits for them: one that does not listen to its stop token delays the result. A future's task
-/// is asked too. `value` is a variant where types differ, with one alternative per argument. If the first to end fails, its exception
-/// is thrown.
+/// The others are asked to stop, and it waits for them: one that does not listen to its stop token delays the result. A
+/// future's task is asked too. `value` is a variant where types differ, with one alternative per argument. If the first
+/// to end fails, its exception is thrown.
 ///
 /// *Cancellation*: a stop of the awaiting task is passed on to all of them; each has a stop token of its own.
 /// *Lifetime*, *Complexity*: as when_all().
 template <class... Awaitables>
-  requires(sizeof...(Awaitables) > 0 && (detail::AwaitableAsTask<Awaitables> && ...))
-[[nodiscard]] auto when_any(Awaitables&&... awaitables) {
-  return detail::when_any_of(std::index_sequence_for<Awaitables...>(), detail::as_stoppable_task(std::forward<Awaitables>(awaitables))...);
+requires(sizeof...(Awaitables) > 0 && (detail::AwaitableAsTask<Awaitables> && ...))
+    [[nodiscard]] auto when_any(Awaitables&&... awaitables) {
+  return detail::when_any_of(std::index_sequence_for<Awaitables...>(),
+                             detail::as_stoppable_task(std::forward<Awaitables>(awaitables))...);
 }
 
 /// The same for a range of awaitables of one type. An rvalue range is taken apart.
 /// *Throws*: `std::invalid_argument` when it is empty, at the call.
 template <std::ranges::input_range Range>
-  requires(detail::AwaitableAsTask<detail::RangeElement<Range>> && !detail::AwaitableAsTask<Range>)
-[[nodiscard]] auto when_any(Range&& range) {
-  auto tasks = detail::make_tasks(std::forward<Range>(range),
-                                  [](auto&& each) { return detail::as_stoppable_task(std::forward<decltype(each)>(each)); });
+requires(detail::AwaitableAsTask<detail::RangeElement<Range>> && !detail::AwaitableAsTask<Range>)
+    [[nodiscard]] auto when_any(Range&& range) {
+  auto tasks = detail::make_tasks(std::forward<Range>(range), [](auto&& each) {
+    return detail::as_stoppable_task(std::forward<decltype(each)>(each));
+  });
   if (tasks.empty()) detail::throw_invalid_argument("when_any needs at least one awaitable");
   return detail::when_any_in(std::move(tasks));
 }

@@ -1,4 +1,4 @@
-// error: (cohort::|no matching|no viable|cannot|discards|no member named 'await_ready')
+// error: A Task is awaited as an rvalue
 // Awaiting a task uses it up, so the awaiter has to say that it gives the task away.
 #include <cohort/task.hpp>
 

@@ -1,4 +1,4 @@
-// error: (cohort::|await_ready|member reference base type 'int')
+// error: cohort::Task: what is awaited is not awaitable
 // Only an awaitable can be awaited.
 #include <cohort/task.hpp>
 

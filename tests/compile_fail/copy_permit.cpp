@@ -1,4 +1,4 @@
-// error: (deleted|cohort::)
+// error: deleted .*Permit
 // A permit is given back once, so it has one owner.
 #include <cohort/semaphore.hpp>
 #include <cohort/task.hpp>

@@ -1,4 +1,4 @@
-// error: (deleted|cohort::)
+// error: deleted .*ResultStream
 // Each result comes out of a stream once, so the stream has one owner.
 #include <cohort/cohort.hpp>
 

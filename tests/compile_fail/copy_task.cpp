@@ -1,4 +1,4 @@
-// error: (deleted|cohort::)
+// error: deleted .*Task<
 // A task is one run of one coroutine: it has one owner.
 #include <cohort/task.hpp>
 

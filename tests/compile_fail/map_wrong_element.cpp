@@ -1,4 +1,4 @@
-// error: (cohort::|no matching|constraints not satisfied|not invocable)
+// error: the callable cannot be called with these arguments
 // The function given to map must take the elements of the range.
 #include <cohort/cohort.hpp>
 

@@ -1,4 +1,4 @@
-// error: (cohort::|no match|no viable|conversion|convert)
+// error: (conversion from [^ ]*AsyncFuture|no viable conversion from)
 // The future has the type that the task returns.
 #include <cohort/async_executor.hpp>
 

@@ -1,4 +1,4 @@
-// error: (cohort::|no matching|constraints not satisfied|not invocable)
+// error: the callable cannot be called with these arguments
 // What is submitted is called with the arguments that follow it.
 #include <cohort/async_executor.hpp>
 

@@ -1,4 +1,4 @@
-// error: (cohort::|no matching|constraints not satisfied|await_ready)
+// error: no matching function for call to [^ ]*when_all
 // when_all takes awaitables, each of them.
 #include <cohort/task.hpp>
 #include <cohort/when_all.hpp>

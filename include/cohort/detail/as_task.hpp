@@ -41,7 +41,8 @@ BranchValue<T> take_branch(StateBase& state) {
 }
 
 template <class A>
-using AwaitedValue = std::conditional_t<std::is_rvalue_reference_v<AwaitResult<A>>, std::remove_cvref_t<AwaitResult<A>>, AwaitResult<A>>;
+using AwaitedValue =
+    std::conditional_t<std::is_rvalue_reference_v<AwaitResult<A>>, std::remove_cvref_t<AwaitResult<A>>, AwaitResult<A>>;
 
 /// Something that can be made a task of: kept, if an rvalue or copyable, and awaited as an rvalue.
 template <class A>
@@ -59,7 +60,8 @@ Task<AwaitedValue<A>> await_later(A awaitable) {
 template <class A>
 [[nodiscard]] auto as_task(A&& awaitable) {
   if constexpr (is_task<A>) {
-    if (!awaitable.valid()) throw_invalid_argument("a task must not have been moved from, awaited or submitted already");
+    if (!awaitable.valid())
+      throw_invalid_argument("a task must not have been moved from, awaited or submitted already");
     return std::remove_cvref_t<A>(std::forward<A>(awaitable));
   } else {
     return await_later<std::decay_t<A>>(std::forward<A>(awaitable));

@@ -13,22 +13,27 @@
 
 namespace cohort::detail {
 
-/// A child with a scope of its own, which is asked to stop when its parent is, or when its time is over. The part that does not
-/// depend on the child's type.
+/// A child with a scope of its own, which is asked to stop when its parent is, or when its time is over. The part that
+/// does not depend on the child's type.
 class ScopedChild : Latch {
  public:
   ScopedChild(const ScopedChild&) = delete;
   ScopedChild& operator=(const ScopedChild&) = delete;
 
   [[nodiscard]] bool await_ready() const noexcept { return false; }
-  COHORT_SUSPEND_OUT_OF_LINE std::coroutine_handle<> await_suspend(std::coroutine_handle<> handle) { return start(handle); }
+  COHORT_SUSPEND_OUT_OF_LINE std::coroutine_handle<> await_suspend(std::coroutine_handle<> handle) {
+    return start(handle);
+  }
 
  protected:
-  ScopedChild(StateBase& child, StateBase& parent, TimePoint deadline) noexcept : child_(&child), parent_task_(&parent), deadline_(deadline) {}
+  ScopedChild(StateBase& child, StateBase& parent, TimePoint deadline) noexcept
+      : child_(&child), parent_task_(&parent), deadline_(deadline) {}
   ~ScopedChild() = default;
 
   /// Whether its time was over before it was; after it has ended.
-  [[nodiscard]] bool timed_out() const noexcept { return timed_out_.load(std::memory_order_relaxed); }  // relaxed: it has ended
+  [[nodiscard]] bool timed_out() const noexcept {
+    return timed_out_.load(std::memory_order_relaxed);
+  }  // relaxed: it has ended
 
   StateBase* child_;
 
@@ -50,7 +55,8 @@ class ScopedChild : Latch {
   std::atomic<bool> timed_out_{false};
 };
 
-/// Awaits a task for at most `timeout`, if there is one: then it is asked to stop, and fails with TimeoutError once it has ended.
+/// Awaits a task for at most `timeout`, if there is one: then it is asked to stop, and fails with TimeoutError once it
+/// has ended.
 template <class T>
 class [[nodiscard]] WithTimeout {
  public:
@@ -59,7 +65,8 @@ class [[nodiscard]] WithTimeout {
     Awaiter(StateBase& child, StateBase& parent, TimePoint deadline, const std::string& name) noexcept
         : ScopedChild(child, parent, deadline), name_(&name) {}
     T await_resume() {
-      if (timed_out()) throw TimeoutError(name_->empty() ? "the attempt timed out" : "the attempt of \"" + *name_ + "\" timed out");
+      if (timed_out())
+        throw TimeoutError(name_->empty() ? "the attempt timed out" : "the attempt of \"" + *name_ + "\" timed out");
       return take_result<T>(*child_);
     }
 
@@ -110,7 +117,8 @@ Task<typename Call<F, Args...>::Result> call_with_options(SubmitOptions options,
           }
           co_return;
         } else {
-          if (options.timeout.has_value()) co_return co_await WithTimeout<Result>(std::move(task), *options.timeout, name);
+          if (options.timeout.has_value())
+            co_return co_await WithTimeout<Result>(std::move(task), *options.timeout, name);
           co_return co_await std::move(task);
         }
       } catch (...) {
@@ -137,8 +145,8 @@ template <class F, class... Args>
   }
   const bool plain = options.retries == 0 && options.semaphore == nullptr && !options.timeout.has_value();
   return plain ? Task<Result>(make_call(std::forward<F>(f), std::forward<Args>(args)...))
-               : call_with_options<std::decay_t<F>, std::decay_t<Args>...>(options, std::string(options.name), std::forward<F>(f),
-                                                                          std::forward<Args>(args)...);
+               : call_with_options<std::decay_t<F>, std::decay_t<Args>...>(
+                     options, std::string(options.name), std::forward<F>(f), std::forward<Args>(args)...);
 }
 
 }  // namespace cohort::detail

@@ -10,8 +10,8 @@
 #include <type_traits>  // for std::remove_cvref_t
 #include <utility>      // for std::forward
 
-// Clang before 17 may keep locals of an inlined await_suspend in the coroutine frame, which by then may be another thread's:
-// those that make the coroutine visible to others stay out of line.
+// Clang before 17 may keep locals of an inlined await_suspend in the coroutine frame, which by then may be another
+// thread's: those that make the coroutine visible to others stay out of line.
 #if defined(__clang__) && __clang_major__ < 17
 #define COHORT_SUSPEND_OUT_OF_LINE [[gnu::noinline]]
 #else
@@ -27,10 +27,14 @@ concept Awaiter = requires(A& awaiter) {
 };
 
 template <class A>
-concept HasMemberCoAwait = requires(A&& awaitable) { std::forward<A>(awaitable).operator co_await(); };
+concept HasMemberCoAwait = requires(A&& awaitable) {
+  std::forward<A>(awaitable).operator co_await();
+};
 
 template <class A>
-concept HasFreeCoAwait = requires(A&& awaitable) { operator co_await(std::forward<A>(awaitable)); };
+concept HasFreeCoAwait = requires(A&& awaitable) {
+  operator co_await(std::forward<A>(awaitable));
+};
 
 template <class A>
 concept Awaitable = HasMemberCoAwait<A> || HasFreeCoAwait<A> || Awaiter<std::remove_cvref_t<A>>;
@@ -55,17 +59,23 @@ using AwaitResult = decltype(std::declval<std::remove_reference_t<AwaiterOf<A>>&
 
 /// One of the library's own awaitables: it wants to know which task awaits it. `bind` returns the awaiter.
 template <class A>
-concept LibraryAwaitable = requires(A&& awaitable, StateBase* task) { std::forward<A>(awaitable).bind(task); };
+concept LibraryAwaitable = requires(A&& awaitable, StateBase* task) {
+  std::forward<A>(awaitable).bind(task);
+};
 
-/// Stands between a task and a stranger's awaitable: whatever thread that resumes, the task continues on its own executor.
+/// Stands between a task and a stranger's awaitable: whatever thread that resumes, the task continues on its own
+/// executor.
 ///
-/// What the stranger gets to resume is not the task but a relay, a small coroutine that hands the task to its scheduler.
+/// What the stranger gets to resume is not the task but a relay, a small coroutine that hands the task to its
+/// scheduler.
 class Relay {
  public:
   struct promise_type {
     static void* operator new(std::size_t size) { return allocate_frame(size); }
     static void operator delete(void* frame, std::size_t size) noexcept { free_frame(frame, size); }
-    [[nodiscard]] Relay get_return_object() noexcept { return Relay(std::coroutine_handle<promise_type>::from_promise(*this)); }
+    [[nodiscard]] Relay get_return_object() noexcept {
+      return Relay(std::coroutine_handle<promise_type>::from_promise(*this));
+    }
     [[nodiscard]] std::suspend_always initial_suspend() const noexcept { return {}; }
     // It ends with the hand-over, and nobody else holds it then.
     [[nodiscard]] std::suspend_never final_suspend() const noexcept { return {}; }

@@ -32,7 +32,7 @@ class BlockingWait : Node {
   std::mutex mutex_;
   std::condition_variable condition_;  // one waiter
   TimePoint deadline_;
-  bool over_ = false;                // under the mutex, as is scheduler_
+  bool over_ = false;  // under the mutex, as is scheduler_
   Scheduler* scheduler_ = nullptr;
 };
 

@@ -10,14 +10,17 @@
 
 namespace cohort::detail {
 
-/// Runs several tasks at once, as children of the task that awaits this; ends when all have. The tasks stay where they are.
+/// Runs several tasks at once, as children of the task that awaits this; ends when all have. The tasks stay where they
+/// are.
 class [[nodiscard]] Branches : protected Latch {
  public:
   Branches(const Branches&) = delete;
   Branches& operator=(const Branches&) = delete;
 
   [[nodiscard]] bool await_ready() const noexcept { return count_ == 0; }
-  COHORT_SUSPEND_OUT_OF_LINE std::coroutine_handle<> await_suspend(std::coroutine_handle<> handle) { return start(handle); }
+  COHORT_SUSPEND_OUT_OF_LINE std::coroutine_handle<> await_suspend(std::coroutine_handle<> handle) {
+    return start(handle);
+  }
 
  protected:
   Branches(StateBase* const* states, std::size_t count, StateBase& parent, bool first_ends_all) noexcept
@@ -45,7 +48,8 @@ class [[nodiscard]] Branches : protected Latch {
 struct [[nodiscard]] AllOf {
   class Awaiter : public Branches {
    public:
-    Awaiter(StateBase* const* states, std::size_t count, StateBase& parent) noexcept : Branches(states, count, parent, false) {}
+    Awaiter(StateBase* const* states, std::size_t count, StateBase& parent) noexcept
+        : Branches(states, count, parent, false) {}
     void await_resume() const;
   };
 
@@ -56,12 +60,13 @@ struct [[nodiscard]] AllOf {
   std::size_t count;
 };
 
-/// `co_await FirstOf(states, count)`: all of them, each in a scope of its own; the first to end has the others asked to stop. Gives
-/// its index.
+/// `co_await FirstOf(states, count)`: all of them, each in a scope of its own; the first to end has the others asked to
+/// stop. Gives its index.
 struct [[nodiscard]] FirstOf {
   class Awaiter : public Branches {
    public:
-    Awaiter(StateBase* const* states, std::size_t count, StateBase& parent) noexcept : Branches(states, count, parent, true) {}
+    Awaiter(StateBase* const* states, std::size_t count, StateBase& parent) noexcept
+        : Branches(states, count, parent, true) {}
     [[nodiscard]] std::size_t await_resume() const noexcept { return first(); }
   };
 

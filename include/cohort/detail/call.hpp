@@ -11,8 +11,8 @@
 
 namespace cohort::detail {
 
-/// How a stored callable is called with stored arguments: as std::jthread does, with a stop token first if it takes one; with
-/// the arguments as rvalues if it takes them so, else as lvalues.
+/// How a stored callable is called with stored arguments: as std::jthread does, with a stop token first if it takes
+/// one; with the arguments as rvalues if it takes them so, else as lvalues.
 enum class CallForm { token_and_rvalues, token_and_lvalues, rvalues, lvalues, none };
 
 template <class F, class... Args>
@@ -43,7 +43,8 @@ decltype(auto) call_as(F& f, const std::stop_token& token, Args&... args) {
   }
 }
 
-/// The result of a task that calls something with this result: what is inside a Task or a future, and a plain value as it is.
+/// The result of a task that calls something with this result: what is inside a Task or a future, and a plain value as
+/// it is.
 template <class R>
 struct ResultOf {
   using type = std::conditional_t<std::is_lvalue_reference_v<R>, R, std::remove_cvref_t<R>>;
@@ -74,10 +75,12 @@ template <class F, class... Args>
 struct Call {
   static constexpr CallForm form = call_form<F, Args...>();
   static_assert(form != CallForm::none,
-                "cohort: the callable cannot be called with these arguments. They are copied, or moved, and passed as rvalues; pass "
+                "cohort: the callable cannot be called with these arguments. They are copied, or moved, and passed as "
+                "rvalues; pass "
                 "std::ref(x) for a reference to something that outlives the task.");
   static constexpr bool takes_token = form == CallForm::token_and_rvalues || form == CallForm::token_and_lvalues;
-  using Returned = decltype(call_as<form>(std::declval<F&>(), std::declval<const std::stop_token&>(), std::declval<Args&>()...));
+  using Returned =
+      decltype(call_as<form>(std::declval<F&>(), std::declval<const std::stop_token&>(), std::declval<Args&>()...));
   using Result = typename ResultOf<Returned>::type;
 };
 
@@ -86,7 +89,8 @@ struct Call {
 // GCC 12 thinks that a lambda written in a coroutine has no linkage, and warns of each frame that holds one.
 #pragma GCC diagnostic ignored "-Wsubobject-linkage"
 #endif
-/// A task that calls `f(args...)`, which it keeps alive until it ends. F may be a reference, to something that lives longer.
+/// A task that calls `f(args...)`, which it keeps alive until it ends. F may be a reference, to something that lives
+/// longer.
 template <class F, class... Args>
 Task<typename Call<std::remove_reference_t<F>, Args...>::Result> call_later(F f, Args... args) {
   using Traits = Call<std::remove_reference_t<F>, Args...>;
@@ -129,13 +133,15 @@ struct Parameters<R (C::*)(P...) const> : ParameterList<P...> {};
 template <class C, class R, class... P>
 struct Parameters<R (C::*)(P...) const noexcept> : ParameterList<P...> {};
 template <class F>
-  requires(std::is_empty_v<F> && requires { &F::operator(); })
-struct Parameters<F> : Parameters<decltype(&F::operator())> {};
+requires(std::is_empty_v<F>&& requires { &F::operator(); }) struct Parameters<F>
+    : Parameters<decltype(&F::operator())> {
+};
 
-/// Whether a parameter of type P, given an argument that would be stored as A, ends up in the coroutine's own frame with
-/// nothing pointing outside that did not before.
+/// Whether a parameter of type P, given an argument that would be stored as A, ends up in the coroutine's own frame
+/// with nothing pointing outside that did not before.
 template <class P, class A>
-inline constexpr bool keeps_itself = std::is_same_v<std::remove_cv_t<P>, A> || (std::is_arithmetic_v<P> && std::is_arithmetic_v<A>);
+inline constexpr bool keeps_itself = std::is_same_v<std::remove_cv_t<P>, A> ||
+                                     (std::is_arithmetic_v<P> && std::is_arithmetic_v<A>);
 template <class P, class A>
 inline constexpr bool keeps_itself<P&, std::reference_wrapper<A>> = std::is_convertible_v<A&, P&>;
 
@@ -161,7 +167,8 @@ template <class F, class... Args>
   }
 }
 
-/// A task that calls `f(args...)`: the coroutine's own where that is all it takes, else one that keeps callable and arguments.
+/// A task that calls `f(args...)`: the coroutine's own where that is all it takes, else one that keeps callable and
+/// arguments.
 template <class F, class... Args>
 [[nodiscard]] auto make_call(F&& f, Args&&... args) {
   using Function = std::decay_t<F>;

@@ -13,8 +13,8 @@ struct CallbackNode : Waiter {
   void (*run)(CallbackNode&) noexcept = nullptr;
 };
 
-/// Callbacks to run, in order. Deep chains (a callback that completes a future whose callback completes …) are unrolled:
-/// beyond some depth they are left to the stack's outermost list.
+/// Callbacks to run, in order. Deep chains (a callback that completes a future whose callback completes …) are
+/// unrolled: beyond some depth they are left to the stack's outermost list.
 class CallbackList {
  public:
   void push(CallbackNode& node) noexcept;

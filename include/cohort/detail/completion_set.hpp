@@ -15,16 +15,18 @@
 
 namespace cohort::detail {
 
-/// Many futures, and those of them that are done in the order in which they were: what as_completed and wait are made of.
+/// Many futures, and those of them that are done in the order in which they were: what as_completed and wait are made
+/// of.
 ///
-/// Each future is waited for once, however many times somebody asks for the next: O(1) per future in all. Several threads may
-/// complete futures at the same time; one consumer asks.
+/// Each future is waited for once, however many times somebody asks for the next: O(1) per future in all. Several
+/// threads may complete futures at the same time; one consumer asks.
 ///
-/// *Lifetime*: reference-counted, by the consumer and by each future that is waited for, so that one who is about to report is
-/// never waited for.
+/// *Lifetime*: reference-counted, by the consumer and by each future that is waited for, so that one who is about to
+/// report is never waited for.
 class CompletionSet {
  public:
-  /// Takes over the handles in `handles`; those to a future that is in already are dropped. Done futures come first, in order.
+  /// Takes over the handles in `handles`; those to a future that is in already are dropped. Done futures come first, in
+  /// order.
   [[nodiscard]] static CompletionSet* create(std::vector<StateBase*> handles);
 
   CompletionSet(const CompletionSet&) = delete;
@@ -115,7 +117,8 @@ class [[nodiscard]] CompletionSet::Ready {
     Suspension::TimeSource timer_;
   };
 
-  Ready(CompletionSet& set, std::size_t count, TimePoint deadline) noexcept : set_(&set), count_(count), deadline_(deadline) {}
+  Ready(CompletionSet& set, std::size_t count, TimePoint deadline) noexcept
+      : set_(&set), count_(count), deadline_(deadline) {}
   [[nodiscard]] Awaiter bind(StateBase* task) const noexcept { return Awaiter(*set_, count_, deadline_, task); }
   [[nodiscard]] Awaiter operator co_await() const noexcept { return bind(nullptr); }
 

@@ -46,7 +46,9 @@ class FlaggedList {
   [[nodiscard]] bool mark() noexcept { return (word_.fetch_or(marked, std::memory_order_acq_rel) & marked) == 0; }
 
   /// When nobody else can see the list: the flags replaced without a locked operation.
-  void set_alone(std::uintptr_t with_flags) noexcept { word_.store(with_flags, std::memory_order_relaxed); }  // relaxed: alone
+  void set_alone(std::uintptr_t with_flags) noexcept {
+    word_.store(with_flags, std::memory_order_relaxed);
+  }  // relaxed: alone
 
   /// Appends `element`; false, and nothing done, when the list is closed.
   [[nodiscard]] bool add(T& element) noexcept {
@@ -89,7 +91,8 @@ class FlaggedList {
     std::uintptr_t word = word_.load(std::memory_order_relaxed);  // relaxed: the exchange decides
     while ((word & ~marked) == 0) {
       // acq_rel: publishes what was written before, to whoever sees `closed`
-      if (word_.compare_exchange_weak(word, word | closed, std::memory_order_acq_rel, std::memory_order_relaxed)) return true;
+      if (word_.compare_exchange_weak(word, word | closed, std::memory_order_acq_rel, std::memory_order_relaxed))
+        return true;
     }
     return false;
   }
@@ -137,7 +140,8 @@ class FlaggedList {
   void unlock(std::uintptr_t word) noexcept {
     std::uintptr_t current = word | locked;
     // mark() does not take the lock: keep what it set meanwhile.
-    while (!word_.compare_exchange_weak(current, word | (current & marked), std::memory_order_release, std::memory_order_relaxed)) {
+    while (!word_.compare_exchange_weak(current, word | (current & marked), std::memory_order_release,
+                                        std::memory_order_relaxed)) {
     }
   }
 

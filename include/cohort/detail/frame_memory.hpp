@@ -9,8 +9,8 @@ inline constexpr std::size_t frame_alignment = 16;
 
 /// Memory for one task: its shared state and its coroutine frame in one block.
 ///
-/// Small blocks come from a free list of the calling thread and go back to the list of the thread that frees them; what a
-/// thread has too many of, or runs out of, moves to and from a shared store in batches, so that frames freed by the
+/// Small blocks come from a free list of the calling thread and go back to the list of the thread that frees them; what
+/// a thread has too many of, or runs out of, moves to and from a shared store in batches, so that frames freed by the
 /// workers find their way home to the thread that submits.
 ///
 /// *Throws*: `std::bad_alloc`. *Thread safety*: any thread. *Complexity*: O(1), no atomic operation in the common case.

@@ -40,7 +40,8 @@ void cancel_when(StateBase& state, std::stop_token token);
 template <class T>
 ReadType<T> read_result(StateBase& state) {
   const Outcome outcome = state.outcome.load(std::memory_order_acquire);  // acquire: pairs with the taker's exchange
-  if (outcome != Outcome::value) [[unlikely]] throw_outcome(state, outcome);
+  if (outcome != Outcome::value) [[unlikely]]
+    throw_outcome(state, outcome);
   return State<T>::of(state).result.get();
 }
 
@@ -52,7 +53,8 @@ T take_shared_result(StateBase& state) {
     StateBase& state;
   } const drop{state};
   Outcome outcome = state.outcome.load(std::memory_order_acquire);  // acquire: as above
-  if (outcome != Outcome::value) [[unlikely]] throw_outcome(state, outcome);
+  if (outcome != Outcome::value) [[unlikely]]
+    throw_outcome(state, outcome);
   if constexpr (std::is_void_v<T>) {
     return;
   } else if constexpr (std::is_reference_v<T>) {
@@ -63,7 +65,8 @@ T take_shared_result(StateBase& state) {
       if (!state.last_handle()) return std::as_const(value);
     } else {
       // acq_rel: one of several takers moves the value, and the others see that it is gone.
-      if (!state.last_handle() && !state.outcome.compare_exchange_strong(outcome, Outcome::moved, std::memory_order_acq_rel)) {
+      if (!state.last_handle() &&
+          !state.outcome.compare_exchange_strong(outcome, Outcome::moved, std::memory_order_acq_rel)) {
         throw_outcome(state, outcome);
       }
     }
@@ -77,9 +80,7 @@ class FutureAwaiterBase : protected InlineAwait {
   FutureAwaiterBase(const FutureAwaiterBase&) = delete;
   FutureAwaiterBase& operator=(const FutureAwaiterBase&) = delete;
 
-  [[nodiscard]] bool await_ready() const noexcept {
-    return task->done() && !asked_to_stop();
-  }
+  [[nodiscard]] bool await_ready() const noexcept { return task->done() && !asked_to_stop(); }
 
   COHORT_SUSPEND_OUT_OF_LINE std::coroutine_handle<> await_suspend(std::coroutine_handle<> handle) {
     if (parent_task_ != nullptr && thread_context().deque != nullptr && thread_context().deque->newest() == task &&
@@ -96,11 +97,14 @@ class FutureAwaiterBase : protected InlineAwait {
     Suspension::TimeSource source = {};
   };
 
-  FutureAwaiterBase(StateBase& awaited, StateBase* parent_state) noexcept : parent_task_(parent_state) { task = &awaited; }
+  FutureAwaiterBase(StateBase& awaited, StateBase* parent_state) noexcept : parent_task_(parent_state) {
+    task = &awaited;
+  }
   ~FutureAwaiterBase() = default;
 
   void require_ready() const {
-    if (wake_ != Wake::ready) [[unlikely]] throw_unless_ready(waited_ ? wait_.reason() : wake_, "the future is not done yet");
+    if (wake_ != Wake::ready) [[unlikely]]
+      throw_unless_ready(waited_ ? wait_.reason() : wake_, "the future is not done yet");
   }
 
   bool deaf_ = false;             // to a stop of the awaiting task
@@ -210,7 +214,9 @@ class [[nodiscard]] Settled {
 
   Settled(StateBase& state, TimePoint deadline, Cancellable cancellable = Cancellable::yes) noexcept
       : state_(&state), deadline_(deadline), cancellable_(cancellable) {}
-  [[nodiscard]] Awaiter bind(StateBase* parent) const noexcept { return Awaiter(*state_, parent, deadline_, cancellable_); }
+  [[nodiscard]] Awaiter bind(StateBase* parent) const noexcept {
+    return Awaiter(*state_, parent, deadline_, cancellable_);
+  }
 
  private:
   StateBase* state_;

@@ -16,7 +16,8 @@ concept FutureRange = std::ranges::input_range<Range> && is_future<std::ranges::
 template <FutureRange Range>
 using FutureValue = typename std::remove_cvref_t<std::ranges::range_reference_t<Range>>::value_type;
 
-/// The futures' states, with a handle of their own to each. *Throws*: `std::future_error(no_state)` for one that is not valid.
+/// The futures' states, with a handle of their own to each. *Throws*: `std::future_error(no_state)` for one that is not
+/// valid.
 template <FutureRange Range>
 [[nodiscard]] std::vector<StateBase*> handles_of(Range&& range) {
   using Future = AsyncFuture<FutureValue<Range>>;

@@ -8,7 +8,8 @@
 
 namespace cohort::detail {
 
-/// A range kept as `std::views::all` keeps it: a view by value, anything else by reference if an lvalue and by value if an rvalue.
+/// A range kept as `std::views::all` keeps it: a view by value, anything else by reference if an lvalue and by value if
+/// an rvalue.
 ///
 /// Not `std::views::all` itself, which Clang before 16 does not compile with libstdc++.
 template <class Range>
@@ -20,7 +21,8 @@ class HeldRange {
   static constexpr bool owns_elements = !is_reference && !std::ranges::view<Kept>;
 
   using Iterator = std::ranges::iterator_t<std::conditional_t<is_reference, std::remove_reference_t<Range>, Kept>>;
-  using Element = std::conditional_t<owns_elements, std::iter_rvalue_reference_t<Iterator>, std::iter_reference_t<Iterator>>;
+  using Element =
+      std::conditional_t<owns_elements, std::iter_rvalue_reference_t<Iterator>, std::iter_reference_t<Iterator>>;
 
   explicit HeldRange(Range&& range) : range_(hold(range)) {}
   HeldRange(const HeldRange&) = delete;

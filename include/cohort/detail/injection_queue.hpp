@@ -9,8 +9,9 @@ namespace cohort::detail {
 
 /// What comes to a pool from outside its workers, first in, first out.
 ///
-/// A push is one compare-exchange on a stack (Treiber, "Systems programming: coping with parallelism", IBM RJ 5118, 1986);
-/// a pop takes from a list in order of arrival, which is refilled by taking the whole stack and turning it round.
+/// A push is one compare-exchange on a stack (Treiber, "Systems programming: coping with parallelism", IBM RJ 5118,
+/// 1986); a pop takes from a list in order of arrival, which is refilled by taking the whole stack and turning it
+/// round.
 ///
 /// *Thread safety*: all members from any thread.
 class InjectionQueue {
@@ -19,7 +20,8 @@ class InjectionQueue {
     Node* top = inbox_.load(std::memory_order_relaxed);  // relaxed: the exchange decides
     do {
       node.next = top;
-      // seq_cst: publishes the node, and stands before the pusher's look for sleeping workers. See ThreadPool::wake_if_needed.
+      // seq_cst: publishes the node, and stands before the pusher's look for sleeping workers. See
+      // ThreadPool::wake_if_needed.
     } while (!inbox_.compare_exchange_weak(top, &node, std::memory_order_seq_cst, std::memory_order_relaxed));
   }
 
@@ -35,8 +37,8 @@ class InjectionQueue {
     return node;
   }
 
-  /// Whether there was nothing. seq_cst, for the look around before sleeping; the inbox first, since refill() announces what
-  /// it moves before it takes it from there.
+  /// Whether there was nothing. seq_cst, for the look around before sleeping; the inbox first, since refill() announces
+  /// what it moves before it takes it from there.
   [[nodiscard]] bool empty() const noexcept {
     return inbox_.load(std::memory_order_seq_cst) == nullptr && !has_ready_.load(std::memory_order_seq_cst);
   }

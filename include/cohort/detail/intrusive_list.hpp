@@ -2,8 +2,8 @@
 
 namespace cohort::detail {
 
-/// A doubly linked list through its elements, which have `next`, `previous` and `linked`: append, remove and pop in O(1), no
-/// allocation. Not thread-safe: its owner has a lock.
+/// A doubly linked list through its elements, which have `next`, `previous` and `linked`: append, remove and pop in
+/// O(1), no allocation. Not thread-safe: its owner has a lock.
 template <class T>
 class IntrusiveList {
  public:

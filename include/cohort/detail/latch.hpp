@@ -15,7 +15,9 @@ class Latch : public Node {
   static constexpr std::size_t none = static_cast<std::size_t>(-1);
 
   /// What the first branch to end is, and what the first to fail; `none` when there is none.
-  [[nodiscard]] std::size_t first() const noexcept { return first_.load(std::memory_order_relaxed); }  // relaxed: all over
+  [[nodiscard]] std::size_t first() const noexcept {
+    return first_.load(std::memory_order_relaxed);
+  }  // relaxed: all over
   [[nodiscard]] std::size_t first_failed() const noexcept { return first_failed_.load(std::memory_order_relaxed); }
 
  protected:
@@ -29,8 +31,8 @@ class Latch : public Node {
   /// For `count` things to wait for, on behalf of `parent`.
   void begin(std::size_t count, std::coroutine_handle<> handle, Scheduler* scheduler, Scope* scope) noexcept;
 
-  /// `count` things are over, at the end of a branch. Returns what to run next: the parent, when these were the last and it
-  /// runs here.
+  /// `count` things are over, at the end of a branch. Returns what to run next: the parent, when these were the last
+  /// and it runs here.
   [[nodiscard]] std::coroutine_handle<> arrive(std::size_t count) noexcept;
 
   /// One thing is over that was not a branch: something that could have stopped them.

@@ -4,8 +4,8 @@ namespace cohort::detail {
 
 /// What a scheduler moves about: something to run once, linked through itself so that queueing never allocates.
 ///
-/// The node lives in what it runs (a task's state, a waiting coroutine's frame), whose owner keeps it alive until `run` is
-/// called. `run` may free it.
+/// The node lives in what it runs (a task's state, a waiting coroutine's frame), whose owner keeps it alive until `run`
+/// is called. `run` may free it.
 struct Node {
   Node* next = nullptr;
   void (*run)(Node&) noexcept = nullptr;

@@ -23,9 +23,9 @@ struct Timer {
 
 /// Where coroutines run: what tasks, futures and adaptors know of a pool.
 ///
-/// A pool derives from it; ThreadPool is the library's own, and a deterministic one for tests would be another. Reference
-/// counted, since a task's last continuation may outlive the executor object: whoever calls in from a thread that is not
-/// the scheduler's own holds a reference for as long.
+/// A pool derives from it; ThreadPool is the library's own, and a deterministic one for tests would be another.
+/// Reference counted, since a task's last continuation may outlive the executor object: whoever calls in from a thread
+/// that is not the scheduler's own holds a reference for as long.
 ///
 /// *Thread safety*: all members from any thread. None of them runs the node, or any user code, before it returns.
 class Scheduler {

@@ -24,7 +24,8 @@ class Scope {
   Scope(const Scope&) = delete;
   Scope& operator=(const Scope&) = delete;
   ~Scope() {
-    if (!nodes_.empty()) [[unlikely]] drop_token_sources();
+    if (!nodes_.empty()) [[unlikely]]
+      drop_token_sources();
   }
 
   [[nodiscard]] bool stop_requested() const noexcept { return nodes_.has(Nodes::closed); }
@@ -37,7 +38,8 @@ class Scope {
   /// Claims the start when nobody else can see the scope: no locked operation.
   void start_alone() noexcept { nodes_.set_alone(Nodes::marked); }
 
-  /// Asks everything in the scope to stop: fires the nodes one at a time, in the caller, under no lock. True the first time.
+  /// Asks everything in the scope to stop: fires the nodes one at a time, in the caller, under no lock. True the first
+  /// time.
   bool request_stop() noexcept;
 
   /// Adds a node; false, and nothing added, when a stop has been requested already.

@@ -41,19 +41,21 @@ class Latch;
 ///     [ result slot ][ StateBase ][ coroutine frame ]
 ///
 /// so that a submitted task is one allocation, its frame is found from its state and the other way round by adding a
-/// constant, and the frame with its arguments can be destroyed as soon as the task ends, while the result lives on for as
-/// long as somebody has a handle. The state of a promise has no frame.
+/// constant, and the frame with its arguments can be destroyed as soon as the task ends, while the result lives on for
+/// as long as somebody has a handle. The state of a promise has no frame.
 ///
-/// Written by the creator until the task is submitted or awaited, then by whoever runs it, until `waiters` is closed; from
-/// then on it does not change, but for `outcome` going from `value` to `moved`. As a node it starts a root or a branch, and
-/// later continues the parent of a child.
+/// Written by the creator until the task is submitted or awaited, then by whoever runs it, until `waiters` is closed;
+/// from then on it does not change, but for `outcome` going from `value` to `moved`. As a node it starts a root or a
+/// branch, and later continues the parent of a child.
 struct alignas(frame_alignment) StateBase : Node {
   static constexpr std::uint64_t one_handle = 1;
   static constexpr std::uint64_t one_owner = std::uint64_t{1} << 32U;
   static constexpr std::uint64_t handle_mask = one_owner - 1;
 
   StateBase(void (*destroy)(StateBase&) noexcept, std::size_t offset, std::size_t size) noexcept
-      : destroy_result(destroy), block_offset(static_cast<std::uint32_t>(offset)), block_size(static_cast<std::uint32_t>(size)) {}
+      : destroy_result(destroy),
+        block_offset(static_cast<std::uint32_t>(offset)),
+        block_size(static_cast<std::uint32_t>(size)) {}
   StateBase(const StateBase&) = delete;
   StateBase& operator=(const StateBase&) = delete;
 
@@ -91,8 +93,9 @@ struct alignas(frame_alignment) StateBase : Node {
   /// Destroys the result, if there is one.
   void destroy_value() noexcept;
 
-  FlaggedList<Waiter> waiters;           // closed: done. Closing it publishes outcome, result and error
-  std::atomic<std::uint64_t> references{0};  // handles in the low half; in the high half those who run or queue the task
+  FlaggedList<Waiter> waiters;  // closed: done. Closing it publishes outcome, result and error
+  std::atomic<std::uint64_t> references{
+      0};                                // handles in the low half; in the high half those who run or queue the task
   Scope own_scope;                       // a root's or branch's own, when it is cancelled by itself
   Scope* scope = nullptr;                // what it is cancelled with: own_scope, or its parent's
   Scheduler* scheduler = nullptr;        // where it runs now
@@ -104,14 +107,15 @@ struct alignas(frame_alignment) StateBase : Node {
   };
   std::exception_ptr error;
   void (*destroy_result)(StateBase&) noexcept;  // null when there is nothing to do
-  std::uint64_t sequence_id = 0;  // root: its submission number. Branch: its index
-  std::uint32_t block_offset;     // from the start of the block to the state
+  std::uint64_t sequence_id = 0;                // root: its submission number. Branch: its index
+  std::uint32_t block_offset;                   // from the start of the block to the state
   std::uint32_t block_size;
   std::atomic<Outcome> outcome{Outcome::pending};
   Role role = Role::created;
-  // Root: may be started by whoever waits for it, and is counted by nothing but WorkerCounters when it runs on a worker of its home.
+  // Root: may be started by whoever waits for it, and is counted by nothing but WorkerCounters when it runs on a worker
+  // of its home.
   bool starts_in_place = false;
-  bool admitted = false;         // root: has its place among max_concurrent_tasks; the pool's
+  bool admitted = false;  // root: has its place among max_concurrent_tasks; the pool's
 };
 
 /// Room for a result of type T, in front of its StateBase.
@@ -218,13 +222,15 @@ T take_result(StateBase& base) {
 /// Publishes the outcome of a root and tells those who wait. The last touch of it but for dropping a reference.
 void publish(StateBase& state) noexcept;
 
-/// Makes a task that has not started a root of `home`, with one handle, and one owner for the queue. As a node it then starts.
+/// Makes a task that has not started a root of `home`, with one handle, and one owner for the queue. As a node it then
+/// starts.
 inline void begin_root(StateBase& state, Scheduler& home) noexcept;
 
 /// Cancels a root: true when this cancelled it or asked it to stop, false when it was done.
 bool cancel(StateBase& state) noexcept;
 
-/// Cancels a root that has just been taken out of its queue, unless it has been started elsewhere; drops the queue's reference.
+/// Cancels a root that has just been taken out of its queue, unless it has been started elsewhere; drops the queue's
+/// reference.
 void cancel_queued(StateBase& state) noexcept;
 
 /// Runs a root whose start has been claimed, on this thread, until it ends or suspends.
@@ -239,8 +245,8 @@ std::coroutine_handle<> finish_root(StateBase& state) noexcept;
 /// The end of a child that has moved to another scheduler than its parent's, which continues on its own.
 std::coroutine_handle<> finish_child_away(StateBase& state) noexcept;
 
-/// Makes a task that has not started a branch: the `index`th of `latch`'s, to run on `scheduler`, cancelled with `scope`. As a
-/// node it then starts.
+/// Makes a task that has not started a branch: the `index`th of `latch`'s, to run on `scheduler`, cancelled with
+/// `scope`. As a node it then starts.
 void begin_branch(StateBase& state, Latch& latch, std::size_t index, Scheduler* scheduler, Scope* scope) noexcept;
 
 /// The end of a branch.
@@ -257,7 +263,8 @@ inline void begin_root(StateBase& state, Scheduler& home) noexcept {
   state.scheduler = state.home = &home;
   state.scope = &state.own_scope;
   state.run = &run_root;
-  state.references.store(StateBase::one_handle + StateBase::one_owner, std::memory_order_relaxed);  // relaxed: nobody knows it yet
+  state.references.store(StateBase::one_handle + StateBase::one_owner,
+                         std::memory_order_relaxed);  // relaxed: nobody knows it yet
 }
 
 }  // namespace cohort::detail

@@ -16,10 +16,10 @@ enum class Wake : std::uint8_t { none, ready, stopped, timed_out };
 /// A coroutine that waits for the first of several things: what it awaits, a stop of its task, a deadline.
 ///
 /// It lives in the frame of the coroutine that waits. Each thing that may wake it is a *source* and holds one count of
-/// `pending_`; registration holds one more. The first source to claim() decides why the coroutine goes on, and takes the
-/// others out of where they are registered. Every source either is taken out or fires exactly once, and gives up its count
-/// either way; whoever gives up the last count resumes the coroutine. So nothing points into the frame once it runs again,
-/// and nobody ever waits for a callback in flight.
+/// `pending_`; registration holds one more. The first source to claim() decides why the coroutine goes on, and takes
+/// the others out of where they are registered. Every source either is taken out or fires exactly once, and gives up
+/// its count either way; whoever gives up the last count resumes the coroutine. So nothing points into the frame once
+/// it runs again, and nobody ever waits for a callback in flight.
 class Suspension : Node {
  public:
   /// Takes the awaited thing's registration back: true when it will not fire any more. Called by whoever claimed.
@@ -28,7 +28,8 @@ class Suspension : Node {
   /// The timer of a suspension with a deadline; it lives beside it.
   class TimeSource;
 
-  /// Begins registration, for a coroutine `handle` of `task`; null for a stranger's coroutine. `time` when it has a deadline.
+  /// Begins registration, for a coroutine `handle` of `task`; null for a stranger's coroutine. `time` when it has a
+  /// deadline.
   void begin(std::coroutine_handle<> handle, StateBase* task, RemoveSource remove, TimeSource* time = nullptr) noexcept;
 
   /// Adds the count of the awaited thing, before it is registered; pairs with fire() or a successful RemoveSource.
@@ -55,7 +56,9 @@ class Suspension : Node {
   void fire(Wake reason) noexcept { claim(reason) ? settle() : release(); }
 
   /// Why the coroutine went on; after it has.
-  [[nodiscard]] Wake reason() const noexcept { return reason_.load(std::memory_order_relaxed); }  // relaxed: resumed after
+  [[nodiscard]] Wake reason() const noexcept {
+    return reason_.load(std::memory_order_relaxed);
+  }  // relaxed: resumed after
   [[nodiscard]] bool has_scheduler() const noexcept { return scheduler_ != nullptr; }
 
  private:
@@ -99,7 +102,7 @@ struct InlineAwait {
   StateBase* task = nullptr;        // the awaited root
   std::coroutine_handle<> parent;
   Scope* parent_scope = nullptr;
-  bool consumes = false;                      // the awaited future is the awaiter's own
+  bool consumes = false;                            // the awaited future is the awaiter's own
   void (*detach)(InlineAwait&) noexcept = nullptr;  // registers it as a wait; it may be gone on return
 };
 
@@ -108,7 +111,8 @@ void detach_inline_awaits(ThreadContext& context) noexcept;
 
 inline void suspending() noexcept {
   ThreadContext& context = thread_context();
-  if (context.inline_awaits != nullptr) [[unlikely]] detach_inline_awaits(context);
+  if (context.inline_awaits != nullptr) [[unlikely]]
+    detach_inline_awaits(context);
 }
 
 /// Whether the task whose coroutine this is has been asked to stop; a stranger's coroutine, null, never is.

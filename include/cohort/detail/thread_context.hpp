@@ -18,51 +18,52 @@ struct PoolWorker;
 struct StateBase;
 struct Waiter;
 
-/// What one worker has counted. Written by the thread that holds the worker, read by anyone: single-writer counters need
-/// no locked operation.
+/// What one worker has counted. Written by the thread that holds the worker, read by anyone: single-writer counters
+/// need no locked operation.
 struct alignas(64) WorkerCounters {
   using Counter = std::atomic<std::uint64_t>;
 
   std::uint64_t next_sequence_id = 0;  // numbers reserved for this worker: see ThreadPool::next_sequence_id
   std::uint64_t last_sequence_id = 0;
-  Counter submitted{0};  // tasks submitted by this worker
-  Counter started{0};    // tasks whose start it claimed
-  Counter succeeded{0};  // … ended with a value
-  Counter failed{0};     // … with an exception
-  Counter cancelled{0};  // … as cancelled
+  Counter submitted{0};    // tasks submitted by this worker
+  Counter started{0};      // tasks whose start it claimed
+  Counter succeeded{0};    // … ended with a value
+  Counter failed{0};       // … with an exception
+  Counter cancelled{0};    // … as cancelled
   Counter ended_early{0};  // of these, cancelled without having been started
-  Counter left{0};       // … and gone: nothing of them will touch the pool again
-  Counter stolen{0};     // tasks it took from other workers
+  Counter left{0};         // … and gone: nothing of them will touch the pool again
+  Counter stolen{0};       // tasks it took from other workers
 
   void count_end(Outcome outcome) noexcept {
     add(outcome == Outcome::value ? succeeded : outcome == Outcome::cancelled ? cancelled : failed);
   }
 
   static void add(Counter& counter) noexcept {
-    // relaxed load: own writes. release store: pairs with the acquire of those who sum up, so that a task counted as left
-    // was counted as submitted before.
+    // relaxed load: own writes. release store: pairs with the acquire of those who sum up, so that a task counted as
+    // left was counted as submitted before.
     counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_release);
   }
 };
 
-/// What the library knows about the calling thread. Trivially destructible, so that it may be used while the process exits.
+/// What the library knows about the calling thread. Trivially destructible, so that it may be used while the process
+/// exits.
 struct ThreadContext {
-  Scheduler* scheduler = nullptr;          // whose worker this thread is now, null outside
-  WorkDeque<Node>* deque = nullptr;        // that worker's deque
-  WorkerCounters* counters = nullptr;      // that worker's counters
-  PoolWorker* worker = nullptr;            // that worker, when its pool is a ThreadPool
-  const Scheduler* owner = nullptr;        // the pool that this thread was made by, whatever it does now
-  InlineAwait* inline_awaits = nullptr;    // the awaits whose awaited task runs on this very stack, innermost first
-  const Scope* current = nullptr;          // the task that runs
-  std::coroutine_handle<> next;            // what to resume next, from the bottom of the stack: see transfer()
+  Scheduler* scheduler = nullptr;        // whose worker this thread is now, null outside
+  WorkDeque<Node>* deque = nullptr;      // that worker's deque
+  WorkerCounters* counters = nullptr;    // that worker's counters
+  PoolWorker* worker = nullptr;          // that worker, when its pool is a ThreadPool
+  const Scheduler* owner = nullptr;      // the pool that this thread was made by, whatever it does now
+  InlineAwait* inline_awaits = nullptr;  // the awaits whose awaited task runs on this very stack, innermost first
+  const Scope* current = nullptr;        // the task that runs
+  std::coroutine_handle<> next;          // what to resume next, from the bottom of the stack: see transfer()
   unsigned transfers = 0;
-  bool finishing = false;                  // the thread is at the end of a task and returns to its loop at once
-  Node* handed_over = nullptr;             // what to run next, without queueing: only while finishing
-  BlockedTask* blocked = nullptr;          // tasks further down this stack, blocked in get()
-  unsigned callback_depth = 0;             // done callbacks running on this stack
+  bool finishing = false;                // the thread is at the end of a task and returns to its loop at once
+  Node* handed_over = nullptr;           // what to run next, without queueing: only while finishing
+  BlockedTask* blocked = nullptr;        // tasks further down this stack, blocked in get()
+  unsigned callback_depth = 0;           // done callbacks running on this stack
   Waiter* deferred_callbacks = nullptr;  // those that wait for the stack to unwind, first to run first
   Waiter* last_deferred_callback = nullptr;
-  StateBase* dropped_tasks = nullptr;      // unstarted tasks to destroy, while one is being destroyed: see drop_task()
+  StateBase* dropped_tasks = nullptr;  // unstarted tasks to destroy, while one is being destroyed: see drop_task()
   bool dropping_tasks = false;
 };
 
@@ -78,8 +79,8 @@ inline ThreadContext& thread_context() noexcept { return this_thread_context; }
 
 /// Symmetric transfer with a flat stack: what `await_suspend` returns to continue `next`.
 ///
-/// Clang makes it a tail call always; GCC only when optimising and never under sanitizers. Elsewhere than in Clang, every
-/// 64th transfer returns to the bottom of the stack, which goes on with the handle.
+/// Clang makes it a tail call always; GCC only when optimising and never under sanitizers. Elsewhere than in Clang,
+/// every 64th transfer returns to the bottom of the stack, which goes on with the handle.
 [[nodiscard]] inline std::coroutine_handle<> transfer(std::coroutine_handle<> next) noexcept {
 #if !defined(__clang__)
   ThreadContext& context = thread_context();
@@ -97,7 +98,8 @@ inline void resume_here(std::coroutine_handle<> handle) noexcept {
   for (;;) {
     ThreadContext& context = thread_context();
     const std::coroutine_handle<> next = context.next;
-    if (!next) [[likely]] return;
+    if (!next) [[likely]]
+      return;
     context.next = nullptr;
     next.resume();
   }

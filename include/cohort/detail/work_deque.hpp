@@ -7,15 +7,16 @@
 
 namespace cohort::detail {
 
-/// A worker's own queue: the owner pushes and pops at the bottom, last in, first out; thieves take the oldest at the top.
+/// A worker's own queue: the owner pushes and pops at the bottom, last in, first out; thieves take the oldest at the
+/// top.
 ///
-/// Chase and Lev, "Dynamic circular work-stealing deque", SPAA 2005, doi:10.1145/1073970.1073974; memory orders after Lê,
-/// Pop, Cohen and Zappa Nardelli, "Correct and efficient work-stealing for weak memory models", PPoPP 2013,
+/// Chase and Lev, "Dynamic circular work-stealing deque", SPAA 2005, doi:10.1145/1073970.1073974; memory orders after
+/// Lê, Pop, Cohen and Zappa Nardelli, "Correct and efficient work-stealing for weak memory models", PPoPP 2013,
 /// doi:10.1145/2442516.2442524, with their fences replaced by sequentially consistent stores and loads, which thread
 /// sanitizers understand and which cost the same.
 ///
-/// *Thread safety*: `push`, `pop` and `newest` by the owner only, which may change hands under a lock; the rest by anyone.
-/// `Atomic` is a parameter so that a model checker can put its own in place of `std::atomic`.
+/// *Thread safety*: `push`, `pop` and `newest` by the owner only, which may change hands under a lock; the rest by
+/// anyone. `Atomic` is a parameter so that a model checker can put its own in place of `std::atomic`.
 template <class T, template <class> class Atomic = std::atomic>
 class WorkDeque {
  public:
@@ -37,7 +38,8 @@ class WorkDeque {
     const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);  // relaxed: only the owner writes it
     const std::int64_t top = top_.load(std::memory_order_acquire);        // acquire: pairs with the CAS of steal()
     Buffer* buffer = buffer_.load(std::memory_order_relaxed);             // relaxed: only the owner writes it
-    if (bottom - top < buffer->size()) [[likely]] return;
+    if (bottom - top < buffer->size()) [[likely]]
+      return;
     Buffer* larger = new Buffer(static_cast<std::size_t>(buffer->size()) * 2, buffer);
     for (std::int64_t index = top; index < bottom; ++index) larger->put(index, buffer->get(index));
     // release: a thief that sees the new buffer sees what was copied into it. The old one is kept: a thief may be
@@ -47,8 +49,8 @@ class WorkDeque {
 
   /// Adds at the bottom; room must have been reserved.
   void push_reserved(T* element) noexcept {
-    const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);                // relaxed: own
-    buffer_.load(std::memory_order_relaxed)->put(bottom, element);                      // relaxed: own
+    const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);  // relaxed: own
+    buffer_.load(std::memory_order_relaxed)->put(bottom, element);        // relaxed: own
     // seq_cst: publishes the element to thieves, and stands before the pusher's look for sleeping workers; a worker
     // going to sleep announces itself and then looks here. One of the two sees the other.
     bottom_.store(bottom + 1, std::memory_order_seq_cst);
@@ -123,8 +125,8 @@ class WorkDeque {
     Buffer* retired;  // the smaller buffer before this one, freed with it
   };
 
-  // Owner: reads and writes bottom_ and buffer_. Thieves: read both. Everyone: moves top_ on by compare-exchange. On lines
-  // of their own, so that thieves at work do not slow the owner's pushes.
+  // Owner: reads and writes bottom_ and buffer_. Thieves: read both. Everyone: moves top_ on by compare-exchange. On
+  // lines of their own, so that thieves at work do not slow the owner's pushes.
   alignas(64) Atomic<std::int64_t> bottom_{0};
   Atomic<Buffer*> buffer_;
   alignas(64) Atomic<std::int64_t> top_{0};
