@@ -73,7 +73,7 @@ namespace {
 
 // Ends a root that has not started, and now never will: true when this claimed it.
 bool cancel_unstarted(StateBase& state) noexcept {
-  if (!state.own_scope.try_start()) return false;
+  if (!state.own_scope.try_cancel_start()) return false;
   Scheduler* const home = state.home;
   if (home != nullptr) state.frame().destroy();                        // a promise has none
   state.outcome.store(Outcome::cancelled, std::memory_order_relaxed);  // relaxed: publish() makes it visible
@@ -88,7 +88,9 @@ bool cancel_unstarted(StateBase& state) noexcept {
 bool cancel(StateBase& state) noexcept {
   if (state.done()) return false;
   // When it was queued, the queue's entry still owns a reference, and drops it when it comes up.
-  if (!cancel_unstarted(state)) state.own_scope.request_stop();
+  if (cancel_unstarted(state)) return true;
+  if (state.own_scope.start_cancelled()) return false;  // somebody else is about to show it as cancelled
+  state.own_scope.request_stop();
   return true;
 }
 

@@ -988,6 +988,5 @@ TEST_CASE("a stream of an infinite range may outlive its executor") {
     stream.emplace(executor.map(MapOptions{.buffer_size = 3}, twice, Numbers()));
     REQUIRE(sync_wait(stream->next()) == 0);
   }  // waits for what was submitted, which is not the whole range
-  REQUIRE(sync_wait(stream->next()) == 2);
   stream.reset();
 }

@@ -125,7 +125,8 @@ class AsyncFuture {
   [[nodiscard]] bool done() const { return state().done(); }
   /// Whether the task has started and not ended.
   [[nodiscard]] bool running() const {
-    return state().home != nullptr && state().own_scope.started() && !state().done();
+    return state().home != nullptr && state().own_scope.started() && !state().own_scope.start_cancelled() &&
+           !state().done();
   }
   /// Whether it is done by having been cancelled.
   [[nodiscard]] bool cancelled() const { return state().done() && outcome() == detail::Outcome::cancelled; }

@@ -232,15 +232,9 @@ class [[nodiscard]] TaskAwaiter {
   StateBase* parent_;
 };
 
-// Clang must not keep a task's frame in its caller's: the state stands in front of it. An address that it cannot follow
-// prevents that.
 inline StateBase& adopt_frame(StateBase& state) noexcept {
-  StateBase* address = &state;
-#if defined(__clang__)
-  asm volatile("" : "+r"(address));
-#endif
-  address->role = Role::child;
-  return *address;
+  state.role = Role::child;
+  return state;
 }
 
 template <class T>

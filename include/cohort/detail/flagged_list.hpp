@@ -29,7 +29,7 @@ struct FlaggedLink {
 ///
 /// The word holds the two flags, a lock bit, and the first element, whose `previous` is the last: the list is a ring.
 /// The lock bit is held for a handful of instructions, never while other code runs. `closed` ends the list: nothing can
-/// be added any more. `marked` is a second flag, claimed once.
+/// be added any more. `marked` is a second flag, claimed once. Elements are aligned to 16 bytes.
 ///
 /// *Thread safety*: all members from any thread.
 template <class T>
@@ -37,6 +37,7 @@ class FlaggedList {
  public:
   static constexpr std::uintptr_t closed = 1;
   static constexpr std::uintptr_t marked = 2;
+  static constexpr std::uintptr_t void_mark = 8;  // beside `marked`, by mark_void()
 
   [[nodiscard]] bool has(std::uintptr_t flag) const noexcept {
     return (word_.load(std::memory_order_acquire) & flag) != 0;  // acquire: pairs with what set the flag
@@ -44,6 +45,17 @@ class FlaggedList {
 
   /// Sets `marked`: true for the one caller who did. acq_rel: the claimer sees what was done before, and shows its own.
   [[nodiscard]] bool mark() noexcept { return (word_.fetch_or(marked, std::memory_order_acq_rel) & marked) == 0; }
+
+  /// Sets `marked` and `void_mark` together: true for the one caller who did.
+  [[nodiscard]] bool mark_void() noexcept {
+    std::uintptr_t word = word_.load(std::memory_order_relaxed);  // relaxed: the exchange decides
+    do {
+      if ((word & marked) != 0) return false;
+      // acq_rel: as in mark()
+    } while (!word_.compare_exchange_weak(word, word | marked | void_mark, std::memory_order_acq_rel,
+                                          std::memory_order_relaxed));
+    return true;
+  }
 
   /// When nobody else can see the list: the flags replaced without a locked operation.
   void set_alone(std::uintptr_t with_flags) noexcept {
@@ -89,7 +101,7 @@ class FlaggedList {
   /// Closes the list when it is empty, which it usually is, by one exchange; false when it is not.
   [[nodiscard]] bool close_if_empty() noexcept {
     std::uintptr_t word = word_.load(std::memory_order_relaxed);  // relaxed: the exchange decides
-    while ((word & ~marked) == 0) {
+    while ((word & ~(marked | void_mark)) == 0) {
       // acq_rel: publishes what was written before, to whoever sees `closed`
       if (word_.compare_exchange_weak(word, word | closed, std::memory_order_acq_rel, std::memory_order_relaxed))
         return true;
@@ -122,7 +134,7 @@ class FlaggedList {
 
  private:
   static constexpr std::uintptr_t locked = 4;
-  static constexpr std::uintptr_t flags = 7;
+  static constexpr std::uintptr_t flags = 15;
 
   static T* pointer(std::uintptr_t word) noexcept { return reinterpret_cast<T*>(word & ~flags); }
 
@@ -140,7 +152,7 @@ class FlaggedList {
   void unlock(std::uintptr_t word) noexcept {
     std::uintptr_t current = word | locked;
     // mark() does not take the lock: keep what it set meanwhile.
-    while (!word_.compare_exchange_weak(current, word | (current & marked), std::memory_order_release,
+    while (!word_.compare_exchange_weak(current, word | (current & (marked | void_mark)), std::memory_order_release,
                                         std::memory_order_relaxed)) {
     }
   }

@@ -122,6 +122,9 @@ class FutureAwaiterBase : protected InlineAwait {
   // The awaited task lies on top of this worker's deque: takes it, to be continued into like a child.
   bool try_run_inline(std::coroutine_handle<> handle) noexcept {
     ThreadContext& context = thread_context();
+    // Now and then through the worker's loop instead: a task that submits and awaits for ever must not keep it from all else.
+    if ((++context.inline_runs & 255U) == 0) [[unlikely]]
+      return false;
     if (deadline_ != nullptr || context.scheduler != parent_task_->scheduler || asked_to_stop() ||
         context.deque->pop() != task) {
       return false;

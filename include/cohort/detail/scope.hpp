@@ -7,7 +7,7 @@
 namespace cohort::detail {
 
 /// Something to be told, once, when a scope is asked to stop.
-struct alignas(8) StopNode : FlaggedLink<StopNode> {
+struct alignas(16) StopNode : FlaggedLink<StopNode> {
   void (*fire)(StopNode&) noexcept = nullptr;
 };
 
@@ -34,6 +34,10 @@ class Scope {
   /// Claims the start: true for one caller only. Whoever runs the task, and whoever cancels it before it has run, must
   /// have won here.
   [[nodiscard]] bool try_start() noexcept { return nodes_.mark(); }
+
+  /// Claims the start so that it never happens: true for one caller only, among those of try_start() too.
+  [[nodiscard]] bool try_cancel_start() noexcept { return nodes_.mark_void(); }
+  [[nodiscard]] bool start_cancelled() const noexcept { return nodes_.has(Nodes::void_mark); }
 
   /// Claims the start when nobody else can see the scope: no locked operation.
   void start_alone() noexcept { nodes_.set_alone(Nodes::marked); }

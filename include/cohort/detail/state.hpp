@@ -29,7 +29,7 @@ enum class Role : std::uint8_t {
 };
 
 /// Something to be told, once, when a future is done. May be destroyed by being told.
-struct alignas(8) Waiter : FlaggedLink<Waiter> {
+struct alignas(16) Waiter : FlaggedLink<Waiter> {
   void (*notify)(Waiter&) noexcept = nullptr;
 };
 
@@ -60,7 +60,16 @@ struct alignas(frame_alignment) StateBase : Node {
   StateBase& operator=(const StateBase&) = delete;
 
   [[nodiscard]] std::coroutine_handle<> frame() noexcept { return std::coroutine_handle<>::from_address(this + 1); }
-  static StateBase& of(void* frame) noexcept { return *(static_cast<StateBase*>(frame) - 1); }
+  static StateBase& of(void* frame) noexcept { return *(static_cast<StateBase*>(untraceable(frame)) - 1); }
+
+  /// The same address, from where the compiler cannot tell. Clang takes a frame for an object of its own: it would move it
+  /// into its caller's frame, and holds that nothing stands in front of it.
+  static void* untraceable(void* address) noexcept {
+#if defined(__clang__)
+    asm("" : "+r"(address));
+#endif
+    return address;
+  }
 
   [[nodiscard]] bool done() const noexcept { return waiters.has(FlaggedList<Waiter>::closed); }
 

@@ -57,6 +57,7 @@ struct ThreadContext {
   const Scope* current = nullptr;        // the task that runs
   std::coroutine_handle<> next;          // what to resume next, from the bottom of the stack: see transfer()
   unsigned transfers = 0;
+  unsigned inline_runs = 0;              // see FutureAwaiterBase::try_run_inline
   bool finishing = false;                // the thread is at the end of a task and returns to its loop at once
   Node* handed_over = nullptr;           // what to run next, without queueing: only while finishing
   BlockedTask* blocked = nullptr;        // tasks further down this stack, blocked in get()

@@ -1,0 +1,88 @@
+// WorkDeque: its owner pushes, with growth, and pops, while two thieves steal. Each element is taken exactly once, and who
+// takes it sees what the owner wrote into it.
+
+#include "relacy_atomic.hpp"
+
+#include <cohort/detail/work_deque.hpp>
+
+#include <array>   // for std::array
+#include <memory>  // for std::unique_ptr
+
+namespace {
+
+using enum std::memory_order;
+using model::Access;
+
+#if COHORT_MUTANT == 1  // a push or a pop can be seen after the look at the top
+using Orders = model::Weakened<Access::store, seq_cst, release>;
+#elif COHORT_MUTANT == 2
+using Orders = model::Weakened<Access::load, seq_cst, acquire>;
+#elif COHORT_MUTANT == 3
+using Orders = model::Weakened<Access::store, release, relaxed>;
+#elif COHORT_MUTANT == 4
+using Orders = model::Weakened<Access::load, acquire, relaxed>;
+#elif COHORT_MUTANT == 5
+using Orders = model::Weakened<Access::exchange, seq_cst, acq_rel>;
+#elif COHORT_MUTANT == 6
+using Orders = model::Weakened<Access::store, seq_cst, relaxed>;
+#else
+using Orders = model::AsWritten;
+#endif
+
+template <class T>
+using Atomic = model::Atomic<T, Orders>;
+
+struct Element {
+  model::Var<int> content;
+  int taken = 0;
+};
+
+struct OwnerAndTwoThieves : rl::test_suite<OwnerAndTwoThieves, 3> {
+  static constexpr unsigned switches = 3;
+  static constexpr rl::iteration_t executions = 1'000'000;
+
+  void thread(unsigned index) {
+    if (index != 0) {
+      take(deque->steal());
+      take(deque->steal());
+      return;
+    }
+    push(0);
+    push(1);
+    pop();
+    push(2);
+    push(3);  // the second growth, when nothing was stolen
+    pop();
+    pop();
+  }
+
+  void after() {
+    while (Element* element = deque->pop()) take(element);
+    for (const Element& element : elements) RL_ASSERT(element.taken == 1);
+  }
+
+  void push(std::size_t number) {
+    elements[number].content = 1;
+    deque->push(&elements[number]);
+  }
+
+  void pop() {
+    Element* const newest = deque->newest();
+    Element* const popped = deque->pop();
+    RL_ASSERT(popped == nullptr || popped == newest);
+    take(popped);
+  }
+
+  void take(Element* element) {
+    if (element == nullptr) return;
+    RL_ASSERT(element->content == 1);
+    ++element->taken;
+  }
+
+  std::array<Element, 4> elements;
+  std::unique_ptr<cohort::detail::WorkDeque<Element, Atomic>> deque{new cohort::detail::WorkDeque<Element, Atomic>(1)};
+};
+
+}  // namespace
+
+int main() { return model::explore<OwnerAndTwoThieves>(); }
