@@ -512,6 +512,11 @@ void ThreadPool::schedule(Node& node) noexcept {
     drop_reference();
     return;
   }
+  if (context.in_order) {
+    core_->injected.push(node);
+    wake_if_needed();
+    return;
+  }
   if (context.finishing && context.handed_over == nullptr) {
     context.handed_over = &node;  // this thread takes it as soon as it is back in its loop: no queue, nobody to wake
     return;
@@ -628,7 +633,7 @@ Node* ThreadPool::next(PoolWorker& worker) noexcept {
   } else if (worker.tick % detail::oldest_interval == 0) [[unlikely]] {
     if (Node* node = worker.deque.steal()) return node;
   } else if (worker.tick % detail::clock_interval == 0) [[unlikely]] {
-    if (core.timers.next() != TimePoint::max()) core.timers.advance(std::chrono::steady_clock::now());
+    if (core.timers.next() != TimePoint::max()) advance_timers();
   }
   if (Node* node = worker.deque.pop()) return node;
   return core.injected.pop();
@@ -650,7 +655,7 @@ Node* ThreadPool::search(PoolWorker& worker, TimePoint until) noexcept {
   idle_.fetch_add(one_searching, std::memory_order_seq_cst);
   Node* found = nullptr;
   for (;;) {
-    if (core.timers.next() != TimePoint::max()) core.timers.advance(std::chrono::steady_clock::now());
+    if (core.timers.next() != TimePoint::max()) advance_timers();
     for (int round = 0; round < 4 && found == nullptr; ++round) {
       found = worker.deque.pop();
       if (found == nullptr) found = core.injected.pop();
@@ -698,6 +703,14 @@ Node* ThreadPool::search(PoolWorker& worker, TimePoint until) noexcept {
   if (found != nullptr && sleepers && before / one_searching == 1 && (has_work() || timers_need_attention()))
     wake_one();
   return found;
+}
+
+// Those whose time has come continue in the order of their deadlines: through the shared queue, not last in, first out.
+void ThreadPool::advance_timers() noexcept {
+  ThreadContext& context = thread_context();
+  context.in_order = true;
+  core_->timers.advance(std::chrono::steady_clock::now());
+  context.in_order = false;
 }
 
 // Timers are pending and nobody watches the clock.

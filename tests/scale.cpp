@@ -318,4 +318,5 @@ TEST_CASE("executors with waiting tasks use no processor time") {
   REQUIRE(used < 0.1);
   gate.open();
   for (const AsyncFuture<void>& future : futures) future.cancel();
+  executor.shutdown();
 }

@@ -480,23 +480,23 @@ TEST_CASE("executors come and go with work still under way") {
 TEST_CASE("tasks that submit tasks while the executor shuts down are all ended") {
   for (int round = 0; round < scaled(200); ++round) {
     std::atomic<int> accepted{0}, ended{0};
+    auto leaf = [&]() -> Task<> {
+      co_await cohort::yield();
+      ++ended;
+    };
+    auto spawner = [&](AsyncExecutor* executor) -> Task<> {
+      for (int i = 0; i < 50; ++i) {
+        try {
+          (void)executor->submit(leaf);
+          ++accepted;
+        } catch (const ExecutorShutdownError&) {
+        }
+        if (i % 8 == 0) co_await cohort::yield();
+      }
+    };
     {
       AsyncExecutor executor(2);
-      auto leaf = [&]() -> Task<> {
-        co_await cohort::yield();
-        ++ended;
-      };
-      auto spawner = [&]() -> Task<> {
-        for (int i = 0; i < 50; ++i) {
-          try {
-            (void)executor.submit(leaf);
-            ++accepted;
-          } catch (const ExecutorShutdownError&) {
-          }
-          if (i % 8 == 0) co_await cohort::yield();
-        }
-      };
-      for (int i = 0; i < 4; ++i) (void)executor.submit(spawner);
+      for (int i = 0; i < 4; ++i) (void)executor.submit(spawner, &executor);
       dither(round * 20);
       executor.shutdown(ShutdownOptions{.wait = round % 2 == 0});
     }

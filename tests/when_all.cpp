@@ -84,7 +84,7 @@ TEST_CASE("when_all's results may be references, movable only, or nothing at all
     static_assert(std::tuple_size_v<decltype(results)> == 3);
     int& same = std::get<0>(results);  // a reference, or what wraps one
     bool right = *std::get<1>(results) == 5;
-    co_return right && &same == &number;
+    co_return right&&& same == &number;
   };
   REQUIRE(sync_wait(body()));
 }

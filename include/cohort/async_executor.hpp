@@ -5,6 +5,7 @@
 #include <cohort/detail/attempts.hpp>
 #include <cohort/detail/call.hpp>
 #include <cohort/detail/schedule.hpp>
+#include <cohort/detail/submit.hpp>
 #include <cohort/map.hpp>
 #include <cohort/submit_options.hpp>
 #include <cohort/task.hpp>
@@ -57,17 +58,7 @@ class BasicAsyncExecutor {
   /// `std::bad_alloc`. The task is destroyed then.
   template <class T>
   AsyncFuture<T> submit(Task<T> task) {
-    detail::StateBase* const state = detail::TaskAccess::state(task);
-    if (state == nullptr)
-      detail::throw_invalid_argument("task must not have been moved from, awaited or submitted already");
-    detail::begin_root(*state, *pool_);  // one reference for the future, one for the pool
-    try {
-      pool_->submit(*state);
-    } catch (...) {
-      state->role = detail::Role::child;  // it is only a task again, and goes with it
-      throw;
-    }
-    return detail::FutureAccess::adopt<T>(*detail::TaskAccess::release(task));
+    return detail::submit_to(*pool_, std::move(task));
   }
 
   /// Submits a call of `f(args...)`: a coroutine function returning `Task<R>`, a plain function returning `R`, or a
@@ -100,7 +91,7 @@ class BasicAsyncExecutor {
   template <class F, std::ranges::input_range... Ranges>
   requires(sizeof...(Ranges) > 0) [[nodiscard]] auto map(MapOptions options, F&& f, Ranges&&... ranges) {
     pool_->require_open();
-    return detail::make_map(*this, options, std::forward<F>(f), std::forward<Ranges>(ranges)...);
+    return detail::make_map(*pool_, options, std::forward<F>(f), std::forward<Ranges>(ranges)...);
   }
 
   /// See cohort::as_completed.

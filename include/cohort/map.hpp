@@ -5,6 +5,7 @@
 #include <cohort/detail/attempts.hpp>
 #include <cohort/detail/blocking_iterator.hpp>
 #include <cohort/detail/held_range.hpp>
+#include <cohort/detail/submit.hpp>
 #include <cohort/duration.hpp>
 #include <cohort/semaphore.hpp>
 #include <cohort/stop_token.hpp>
@@ -80,8 +81,8 @@ class MapSource {
 
 void validate(const MapOptions& options);
 
-template <class Executor, class F, class... Ranges>
-auto make_map(Executor& executor, const MapOptions& options, F&& f, Ranges&&... ranges);
+template <class Pool, class F, class... Ranges>
+auto make_map(Pool& pool, const MapOptions& options, F&& f, Ranges&&... ranges);
 
 }  // namespace detail
 
@@ -147,8 +148,8 @@ class [[nodiscard]] ResultStream {
  private:
   using Collected = std::conditional_t<std::is_void_v<R>, void, std::vector<value_type>>;
   friend class detail::BlockingIterator<ResultStream>;
-  template <class Executor, class F, class... Ranges>
-  friend auto detail::make_map(Executor& executor, const MapOptions& options, F&& f, Ranges&&... ranges);
+  template <class Pool, class F, class... Ranges>
+  friend auto detail::make_map(Pool& pool, const MapOptions& options, F&& f, Ranges&&... ranges);
 
   ResultStream(std::unique_ptr<detail::MapSource<R>> source, const MapOptions& options)
       : source_(std::move(source)),
@@ -230,25 +231,21 @@ class [[nodiscard]] ResultStream {
     }
   }
 
-  // Submits as much as the buffer takes.
-  void fill() {
-    while (source_ != nullptr && buffer_size_ - ahead_ >= chunk_size_) {
-      detail::MapPending<R> next;
-      std::size_t taken = 0;
-      if (!source_->submit_next(chunk_size_, next, taken)) {
-        source_.reset();
-        return;
-      }
-      if (next.chunk.valid()) chunk_sizes_.push_back(taken);
-      pending_.push_back(std::move(next));
-      ahead_ += taken;
-    }
-  }
-
-  // The same later on, when there is nobody to throw to: an exception of the input has its place in the stream.
+  // Submits as much as the buffer takes. What the input throws, or the executor, has its place in the stream, and is
+  // its end.
   void refill() {
     try {
-      fill();
+      while (source_ != nullptr && buffer_size_ - ahead_ >= chunk_size_) {
+        detail::MapPending<R> next;
+        std::size_t taken = 0;
+        if (!source_->submit_next(chunk_size_, next, taken)) {
+          source_.reset();
+          return;
+        }
+        if (next.chunk.valid()) chunk_sizes_.push_back(taken);
+        pending_.push_back(std::move(next));
+        ahead_ += taken;
+      }
     } catch (...) {
       source_.reset();
       pending_.push_back({.call = {}, .chunk = {}, .failed = std::current_exception()});
@@ -324,12 +321,12 @@ Task<Chunk<R>> call_for_each(SubmitOptions options, F f, std::vector<std::tuple<
 template <class Range>
 using ElementOf = std::decay_t<typename HeldRange<Range>::Element>;
 
-template <class R, class Executor, class F, class... Ranges>
+template <class R, class Pool, class F, class... Ranges>
 class MapSourceOf final : public MapSource<R> {
  public:
   template <class G>
-  MapSourceOf(Executor& executor, const MapOptions& options, G&& f, Ranges&&... ranges)
-      : executor_(&executor),
+  MapSourceOf(Pool& pool, const MapOptions& options, G&& f, Ranges&&... ranges)
+      : pool_(pool),
         f_(std::forward<G>(f)),
         chunked_(options.chunk_size > 1),
         options_{.retries = options.retries,
@@ -387,24 +384,25 @@ class MapSourceOf final : public MapSource<R> {
 
   template <class... Each>
   AsyncFuture<R> submit_call(Each&&... each) {
-    if (semaphore_ == nullptr) return executor_->submit(options_, std::as_const(f_), std::forward<Each>(each)...);
+    if (semaphore_ == nullptr)
+      return submit_to(*pool_, make_call_with_options(options_, std::as_const(f_), std::forward<Each>(each)...));
     SubmitOptions limited = options_;
     limited.semaphore = semaphore_.get();
-    return executor_->submit(
-        keep_alive<R>(semaphore_, make_call_with_options(limited, std::as_const(f_), std::forward<Each>(each)...)));
+    return submit_to(*pool_, keep_alive<R>(semaphore_, make_call_with_options(limited, std::as_const(f_),
+                                                                              std::forward<Each>(each)...)));
   }
 
   AsyncFuture<Chunk<R>> submit_limited(Task<Chunk<R>> task) {
-    if (semaphore_ == nullptr) return executor_->submit(std::move(task));
+    if (semaphore_ == nullptr) return submit_to(*pool_, std::move(task));
     SubmitOptions limited;
     limited.semaphore = semaphore_.get();
     // The whole chunk is one call that holds one permit.
-    return executor_->submit(
-        keep_alive<Chunk<R>>(semaphore_, make_call_with_options(
-                                             limited, [](Task<Chunk<R>> whole) { return whole; }, std::move(task))));
+    return submit_to(*pool_, keep_alive<Chunk<R>>(semaphore_, make_call_with_options(
+                                                                  limited, [](Task<Chunk<R>> whole) { return whole; },
+                                                                  std::move(task))));
   }
 
-  Executor* executor_;
+  PoolReference<Pool> pool_;  // the stream may outlive the executor
   F f_;
   bool chunked_;
   SubmitOptions options_;
@@ -414,14 +412,14 @@ class MapSourceOf final : public MapSource<R> {
   bool step_ = false;  // whether the positions are still at elements that have been taken
 };
 
-template <class Executor, class F, class... Ranges>
-auto make_map(Executor& executor, const MapOptions& options, F&& f, Ranges&&... ranges) {
+template <class Pool, class F, class... Ranges>
+auto make_map(Pool& pool, const MapOptions& options, F&& f, Ranges&&... ranges) {
   using R = typename Call<std::decay_t<F>, ElementOf<Ranges>...>::Result;
   validate(options);
-  using Source = MapSourceOf<R, Executor, std::decay_t<F>, Ranges...>;
-  ResultStream<R> stream(
-      std::make_unique<Source>(executor, options, std::forward<F>(f), std::forward<Ranges>(ranges)...), options);
-  stream.fill();
+  using Source = MapSourceOf<R, Pool, std::decay_t<F>, Ranges...>;
+  ResultStream<R> stream(std::make_unique<Source>(pool, options, std::forward<F>(f), std::forward<Ranges>(ranges)...),
+                         options);
+  stream.refill();
   return stream;
 }
 

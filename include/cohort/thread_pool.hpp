@@ -184,6 +184,7 @@ class ThreadPool final : public detail::Scheduler {
   [[nodiscard]] detail::Node* steal(detail::PoolWorker& thief) noexcept;
   [[nodiscard]] detail::Node* search(detail::PoolWorker& worker, TimePoint until) noexcept;
   [[nodiscard]] bool has_work() const noexcept;
+  void advance_timers() noexcept;
   [[nodiscard]] bool timers_need_attention() noexcept;
   void wake(detail::PoolWorker& sleeper) noexcept;
   void wake_one() noexcept;

@@ -155,6 +155,23 @@ struct Yield {
   void operator()() const { rl::yield(1, RL_INFO); }
 };
 
+// A base of models that allocate: in a search of all executions, memory comes straight from malloc(). Relacy's own would look
+// at every free() twice, with the memory used again and not. The random search keeps it: it knows leaks, and memory that is
+// freed twice.
+class PlainMemory {
+ public:
+  PlainMemory() { plain() += times_; }
+  ~PlainMemory() { plain() -= times_; }
+
+ private:
+  struct Context : rl::context {
+    static constexpr auto plain = &Context::disable_alloc_;
+  };
+  static int& plain() { return rl::ctx().*Context::plain; }
+
+  const int times_ = rl::ctx().is_random_sched() ? 0 : 1;
+};
+
 // Runs a model twice: all executions with up to `Model::switches` switches away from a thread that could go on, and then
 // `Model::executions` random ones. True when it found nothing wrong.
 template <class Model>

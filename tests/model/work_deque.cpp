@@ -37,9 +37,9 @@ struct Element {
   int taken = 0;
 };
 
-struct OwnerAndTwoThieves : rl::test_suite<OwnerAndTwoThieves, 3> {
-  static constexpr unsigned switches = 3;
-  static constexpr rl::iteration_t executions = 1'000'000;
+struct OwnerAndTwoThieves : rl::test_suite<OwnerAndTwoThieves, 3>, model::PlainMemory {
+  static constexpr unsigned switches = SW;
+  static constexpr rl::iteration_t executions = 100'000;
 
   void thread(unsigned index) {
     if (index != 0) {

@@ -4,7 +4,10 @@
 #include <cohort/stop_token.hpp>
 #include <cohort/task.hpp>
 
+#include <coroutine>    // for std::suspend_never
+#include <exception>    // for std::exception_ptr
 #include <functional>   // for std::invoke, std::reference_wrapper
+#include <new>          // for std::bad_alloc
 #include <stop_token>   // for std::stop_token
 #include <type_traits>  // for std::invoke_result_t
 #include <utility>      // for std::forward
@@ -137,10 +140,12 @@ requires(std::is_empty_v<F>&& requires { &F::operator(); }) struct Parameters<F>
     : Parameters<decltype(&F::operator())> {
 };
 
-/// Whether a parameter of type P, given an argument that would be stored as A, ends up in the coroutine's own frame
-/// with nothing pointing outside that did not before.
+/// Whether a parameter of type P, given an argument that would be stored as A, ends up in the coroutine's own frame, with
+/// nothing pointing outside that did not before, and without a copy that may throw.
 template <class P, class A>
-inline constexpr bool keeps_itself = std::is_same_v<std::remove_cv_t<P>, A> ||
+inline constexpr bool keeps_itself = (std::is_same_v<std::remove_cv_t<P>, A> &&
+                                      std::is_nothrow_copy_constructible_v<A> &&
+                                      std::is_nothrow_move_constructible_v<A>) ||
                                      (std::is_arithmetic_v<P> && std::is_arithmetic_v<A>);
 template <class P, class A>
 inline constexpr bool keeps_itself<P&, std::reference_wrapper<A>> = std::is_convertible_v<A&, P&>;
@@ -167,13 +172,28 @@ template <class F, class... Args>
   }
 }
 
+/// A task that throws `error`.
+template <class R>
+Task<R> fail_later(std::exception_ptr error) {
+  std::rethrow_exception(std::move(error));
+  co_await std::suspend_never();  // which makes it a coroutine
+}
+
 /// A task that calls `f(args...)`: the coroutine's own where that is all it takes, else one that keeps callable and
 /// arguments.
 template <class F, class... Args>
 [[nodiscard]] auto make_call(F&& f, Args&&... args) {
   using Function = std::decay_t<F>;
   if constexpr (calls_directly<Function, std::decay_t<Args>...>()) {
-    return std::invoke(std::forward<F>(f), std::forward<Args>(args)...);
+    // What it throws before its coroutine exists is the task's, like all that it throws later.
+    using Result = typename Call<Function, std::decay_t<Args>...>::Result;
+    try {
+      return Task<Result>(std::invoke(std::forward<F>(f), std::forward<Args>(args)...));
+    } catch (const std::bad_alloc&) {
+      throw;
+    } catch (...) {
+      return fail_later<Result>(std::current_exception());
+    }
   } else {
     return call_later<Function, std::decay_t<Args>...>(std::forward<F>(f), std::forward<Args>(args)...);
   }

@@ -59,6 +59,7 @@ struct ThreadContext {
   unsigned transfers = 0;
   unsigned inline_runs = 0;              // see FutureAwaiterBase::try_run_inline
   bool finishing = false;                // the thread is at the end of a task and returns to its loop at once
+  bool in_order = false;                 // what is scheduled now is to run in that order
   Node* handed_over = nullptr;           // what to run next, without queueing: only while finishing
   BlockedTask* blocked = nullptr;        // tasks further down this stack, blocked in get()
   unsigned callback_depth = 0;           // done callbacks running on this stack
