@@ -9,6 +9,7 @@
 #include <cohort/detail/blocking_wait.hpp>
 #include <cohort/detail/callback.hpp>
 #include <cohort/detail/injection_queue.hpp>
+#include <cohort/detail/intrusive_list.hpp>
 #include <cohort/detail/latch.hpp>
 #include <cohort/detail/suspension.hpp>
 #include <cohort/thread_pool.hpp>
@@ -97,6 +98,9 @@ using detail::PoolWorker;
 struct ThreadPool::Core {
   // A thread that waits for a worker to hold: a spare one, or one whose blocking wait is over.
   struct Applicant {
+    Applicant* next = nullptr;
+    Applicant* previous = nullptr;
+    bool linked = false;
     std::condition_variable condition;
     PoolWorker* worker = nullptr;  // under the mutex
   };
@@ -133,14 +137,14 @@ struct ThreadPool::Core {
 
   // Sleeping, waking and changing places: rare enough for one mutex.
   std::mutex mutex;
-  std::vector<PoolWorker*> sleepers;  // last to sleep is first to wake; reserved, never reallocates
-  PoolWorker* timekeeper = nullptr;   // the sleeper that sleeps only until the next timer
-  std::vector<Applicant*> returning;  // threads that want a worker back, first come first served
-  std::vector<Applicant*> spares;     // threads without work or worker
-  std::condition_variable all_left;   // stopped
-  std::vector<std::jthread> threads;  // under the mutex; emptied by the first to join
-  bool detached = false;              // the executor was destroyed on one of these threads: nobody will join
-  std::mutex join_mutex;              // one joins, the others wait for it
+  std::vector<PoolWorker*> sleepers;           // last to sleep is first to wake; reserved, never reallocates
+  PoolWorker* timekeeper = nullptr;            // the sleeper that sleeps only until the next timer
+  detail::IntrusiveList<Applicant> returning;  // threads that want a worker back, first come first served
+  detail::IntrusiveList<Applicant> spares;     // threads without work or worker
+  std::condition_variable all_left;            // stopped
+  std::vector<std::jthread> threads;           // under the mutex; emptied by the first to join
+  bool detached = false;                       // the executor was destroyed on one of these threads: nobody will join
+  std::mutex join_mutex;                       // one joins, the others wait for it
 };
 
 namespace {
@@ -279,7 +283,8 @@ void ThreadPool::stop() noexcept {
   {
     std::lock_guard lock(core.mutex);
     core.stopped.store(true, std::memory_order_seq_cst);
-    for (Core::Applicant* spare : core.spares) spare->condition.notify_one();
+    for (Core::Applicant* spare = core.spares.front(); spare != nullptr; spare = spare->next)
+      spare->condition.notify_one();
     core.all_left.notify_all();
   }
   wake_all();
@@ -802,17 +807,13 @@ bool ThreadPool::give_way(PoolWorker& worker) noexcept {
 // To a thread that waits for a worker; false when none does. Under the mutex.
 bool ThreadPool::pass_on(PoolWorker& worker) noexcept {
   Core& core = *core_;
-  Core::Applicant* next = nullptr;
-  if (!core.returning.empty()) {
-    next = core.returning.front();
-    core.returning.erase(core.returning.begin());
-    core.applicants.fetch_sub(1, std::memory_order_seq_cst);
-  } else if (!core.spares.empty()) {
-    next = core.spares.back();
-    core.spares.pop_back();
+  Core::Applicant* next = core.returning.pop_front();
+  if (next != nullptr) {
+    core.applicants.fetch_sub(1, std::memory_order_seq_cst);  // seq_cst: as in take_place()
   } else {
-    return false;
+    next = core.spares.pop_front();
   }
+  if (next == nullptr) return false;
   next->worker = &worker;
   next->condition.notify_one();
   return true;
@@ -823,7 +824,7 @@ void ThreadPool::take_place() noexcept {
   Core& core = *core_;
   Core::Applicant self;
   std::unique_lock lock(core.mutex);
-  core.returning.push_back(&self);
+  core.returning.push_back(self);
   core.applicants.fetch_add(1, std::memory_order_seq_cst);  // seq_cst: before the look for sleepers; see search()
   if (!core.sleepers.empty()) {
     PoolWorker* sleeper = core.sleepers.back();
@@ -851,9 +852,9 @@ PoolWorker* ThreadPool::wait_as_spare() noexcept {
   Core::Applicant self;
   std::unique_lock lock(core.mutex);
   if (core.stopped.load(std::memory_order_seq_cst)) return nullptr;
-  core.spares.push_back(&self);
+  core.spares.push_back(self);
   self.condition.wait(lock, [&] { return self.worker != nullptr || core.stopped.load(std::memory_order_seq_cst); });
-  if (self.worker == nullptr) std::erase(core.spares, &self);
+  if (self.worker == nullptr) core.spares.remove(self);
   return self.worker;
 }
 

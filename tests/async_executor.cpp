@@ -395,7 +395,8 @@ TEST_CASE("tasks run on the workers", "[executor][submit]") {
   auto coroutine = [&]() -> Task<bool> {
     const bool before = crew.contains_this_thread();
     co_await sleep_for(1ms);
-    co_return before&& crew.contains_this_thread();
+    const bool after = crew.contains_this_thread();
+    co_return (before && after);
   };
   REQUIRE(executor.submit([&] { return crew.contains_this_thread(); }).get());
   REQUIRE(executor.submit(coroutine).get());

@@ -353,7 +353,7 @@ TEST_CASE("a future's value may be a reference", "[future]") {
     int& timed = co_await first.result(1s);
     int& rvalue = co_await std::move(first);
     lvalue = 2;
-    co_return &lvalue == &object&&& timed == &object&&& rvalue == &object;
+    co_return (&lvalue == &object && &timed == &object && &rvalue == &object);
   };
   REQUIRE(sync_wait(body()));
   REQUIRE(object == 2);
@@ -1086,10 +1086,10 @@ TEST_CASE("a callback of a future that is done runs at once in the caller", "[fu
   future.wait();
   std::optional<std::thread::id> thread;
   future.add_done_callback([&](AsyncFuture<int> done) {
-    thread = std::this_thread::get_id();
+    thread = this_thread_id();
     REQUIRE(done == future);
   });
-  REQUIRE(thread == std::this_thread::get_id());
+  REQUIRE(thread == this_thread_id());
 }
 
 TEST_CASE("callbacks hear of failure and cancellation too", "[future][callback]") {

@@ -157,7 +157,7 @@ TEST_CASE("a thread that belongs to no executor may keep a promise", "[promise][
   }
   SECTION("that a coroutine outside an executor waits for") {
     AsyncPromise<int> promise;
-    const auto main_thread = std::this_thread::get_id();
+    const auto main_thread = this_thread_id();
     const std::jthread thread([&] {
       std::this_thread::sleep_for(5ms);
       promise.set_exception(std::make_exception_ptr(42));
@@ -170,7 +170,7 @@ TEST_CASE("a thread that belongs to no executor may keep a promise", "[promise][
       } catch (int thrown) {
         number = thrown;
       }
-      continued_on = std::this_thread::get_id();
+      continued_on = this_thread_id();
       co_return number;
     };
     REQUIRE(sync_wait(body()) == 42);

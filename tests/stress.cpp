@@ -264,21 +264,29 @@ TEST_CASE(
   REQUIRE(wrong == 0);
 }
 
-TEST_CASE("callbacks that are added while a task completes are each called once, in the order added") {
+TEST_CASE("callbacks that are added while a task completes are each called once, in the order added on either thread") {
   const int rounds = scaled(3000);
   AsyncExecutor executor(2);
   int wrong = 0;
   for (int round = 0; round < rounds; ++round) {
-    Log<int> order;
+    Log<int> here;   // called at once, since the task was done already
+    Log<int> there;  // called by the worker that completed it
+    const std::thread::id caller = std::this_thread::get_id();
     auto body = [](int x) {
       dither(x);
       return x;
     };
     AsyncFuture<int> future = executor.submit(body, round % 300);
-    for (int i = 0; i < 8; ++i) future.add_done_callback([&order, i](const AsyncFuture<int>&) { order.add(i); });
+    for (int i = 0; i < 8; ++i) {
+      future.add_done_callback(
+          [&, i](const AsyncFuture<int>&) { (std::this_thread::get_id() == caller ? here : there).add(i); });
+    }
     future.wait();
-    if (!eventually([&] { return order.size() == 8; })) ++wrong;
-    if (order.entries() != std::vector{0, 1, 2, 3, 4, 5, 6, 7}) ++wrong;
+    if (!eventually([&] { return here.size() + there.size() >= 8; })) ++wrong;
+    // Those that came in time are the first of the eight; those that came too late, the rest.
+    std::vector<int> called = there.entries();
+    for (const int i : here.entries()) called.push_back(i);
+    if (called != std::vector{0, 1, 2, 3, 4, 5, 6, 7}) ++wrong;
   }
   REQUIRE(wrong == 0);
 }

@@ -130,12 +130,12 @@ TEST_CASE("sync_wait may be called again and again and from several threads", "[
 // ---- Where it runs -------------------------------------------------------------------------------------------------
 
 TEST_CASE("sync_wait runs everything on the calling thread", "[sync_wait][threads]") {
-  const auto here = std::this_thread::get_id();
+  const auto here = this_thread_id();
   Stranger stranger;
   AsyncExecutor executor(2);
   AsyncPromise<int> promise;
   Log<std::thread::id> log;
-  auto note = [&] { log.add(std::this_thread::get_id()); };
+  auto note = [&] { log.add(this_thread_id()); };
   auto child = [&](int i) -> Task<int> {
     note();
     co_await sleep_for(std::chrono::milliseconds(i));
@@ -201,14 +201,14 @@ TEST_CASE("a sleep in sync_wait is never early", "[sync_wait]") {
 }
 
 TEST_CASE("a coroutine in sync_wait may move to an executor and finish there", "[sync_wait][schedule]") {
-  const auto here = std::this_thread::get_id();
+  const auto here = this_thread_id();
   Crew crew;
   AsyncExecutor executor(crew.options(2));
   bool began_here = false;
   bool moved = false;
   bool stayed = false;
   auto body = [&]() -> Task<int> {
-    began_here = std::this_thread::get_id() == here;
+    began_here = this_thread_id() == here;
     co_await executor.schedule();
     moved = crew.contains_this_thread();
     co_await sleep_for(5ms);
@@ -248,15 +248,15 @@ TEST_CASE("the calling thread does nothing that was submitted elsewhere", "[sync
 // ---- Nested --------------------------------------------------------------------------------------------------------
 
 TEST_CASE("sync_wait within sync_wait runs on the same thread", "[sync_wait][nested]") {
-  const auto here = std::this_thread::get_id();
+  const auto here = this_thread_id();
   auto inner = [&]() -> Task<bool> {
     co_await sleep_for(1ms);
-    co_return std::this_thread::get_id() == here;
+    co_return this_thread_id() == here;
   };
   auto outer = [&]() -> Task<bool> {
     const bool in_place = sync_wait(inner());
     co_await sleep_for(1ms);
-    co_return in_place&& std::this_thread::get_id() == here;
+    co_return (in_place && this_thread_id() == here);
   };
   REQUIRE(sync_wait(outer()));
 }
@@ -328,13 +328,13 @@ TEST_CASE("a stop token is there in sync_wait", "[sync_wait][cancel]") {
 // ---- run -----------------------------------------------------------------------------------------------------------
 
 TEST_CASE("run gives a task an executor of its own", "[run]") {
-  const auto here = std::this_thread::get_id();
+  const auto here = this_thread_id();
   std::thread::id first;
   std::thread::id second;
   auto body = [&]() -> Task<int> {
-    first = std::this_thread::get_id();
+    first = this_thread_id();
     co_await sleep_for(1ms);
-    second = std::this_thread::get_id();
+    second = this_thread_id();
     const std::tuple<int, int> values = co_await when_all(twice_later(10), twice_later(11));
     co_return std::get<0>(values) + std::get<1>(values);
   };

@@ -81,13 +81,13 @@ TEST_CASE("workers are named after their executor and numbered", "[pool]") {
   options.name = "crew";
   options.on_worker_start = [&](std::size_t number) {
     const std::lock_guard lock(mutex);
-    numbers[std::this_thread::get_id()] = number;
+    numbers[this_thread_id()] = number;
   };
   AsyncExecutor executor(options);
   std::latch all(3);
   auto meet = [&] {
     all.arrive_and_wait();
-    return std::pair(std::this_thread::get_id(), thread_name());
+    return std::pair(this_thread_id(), thread_name());
   };
   std::vector<AsyncFuture<std::pair<std::thread::id, std::string>>> futures;
   for (int i = 0; i < 3; ++i) futures.push_back(executor.submit(meet));
@@ -131,16 +131,16 @@ TEST_CASE("on_worker_start has run once on every worker when the constructor ret
     std::this_thread::sleep_for(2ms);
     const std::lock_guard lock(mutex);
     numbers.insert(number);
-    threads.insert(std::this_thread::get_id());
+    threads.insert(this_thread_id());
   };
   AsyncExecutor executor(options);
   {
     const std::lock_guard lock(mutex);
     REQUIRE(numbers == std::multiset<std::size_t>{0, 1, 2, 3});
     REQUIRE(threads.size() == 4);
-    REQUIRE(threads.count(std::this_thread::get_id()) == 0);
+    REQUIRE(threads.count(this_thread_id()) == 0);
   }
-  const std::thread::id worker = executor.submit([] { return std::this_thread::get_id(); }).get();
+  const std::thread::id worker = executor.submit([] { return this_thread_id(); }).get();
   REQUIRE(threads.count(worker) == 1);
   executor.shutdown();
   REQUIRE(numbers.size() == 4);

@@ -32,7 +32,8 @@ struct FlaggedLink {
 /// be added any more. `marked` is a second flag, claimed once. Elements are aligned to 16 bytes.
 ///
 /// *Thread safety*: all members from any thread.
-template <class T>
+/// `Atomic` and `Wait` are parameters so that a model checker can put its own in place of them.
+template <class T, template <class> class Atomic = std::atomic, class Wait = SpinWait>
 class FlaggedList {
  public:
   static constexpr std::uintptr_t closed = 1;
@@ -140,7 +141,7 @@ class FlaggedList {
 
   // Returns the word without the lock bit.
   std::uintptr_t lock() noexcept {
-    SpinWait wait;
+    Wait wait;
     for (;;) {
       const std::uintptr_t word = word_.fetch_or(locked, std::memory_order_acquire);  // acquire: pairs with unlock()
       if ((word & locked) == 0) return word;
@@ -160,14 +161,15 @@ class FlaggedList {
   static std::uintptr_t without(std::uintptr_t word, T& element) noexcept {
     element.linked = false;
     T* first = pointer(word);
-    if (element.next == &element) return word & flags;
-    element.previous->next = element.next;
-    element.next->previous = element.previous;
+    T* next = element.next;
+    if (next == &element) return word & flags;
+    element.previous->next = next;
+    next->previous = element.previous;
     if (first != &element) return word;
-    return (word & flags) | reinterpret_cast<std::uintptr_t>(element.next);
+    return (word & flags) | reinterpret_cast<std::uintptr_t>(next);
   }
 
-  std::atomic<std::uintptr_t> word_{0};
+  Atomic<std::uintptr_t> word_{0};
 };
 
 }  // namespace cohort::detail

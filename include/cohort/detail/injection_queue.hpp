@@ -14,10 +14,13 @@ namespace cohort::detail {
 /// round.
 ///
 /// *Thread safety*: all members from any thread.
-class InjectionQueue {
+/// `T` is linked through its member `next`; it, `Atomic` and `Mutex` are parameters so that a model checker can put its own
+/// in place of those that the pool uses.
+template <class T, template <class> class Atomic = std::atomic, class Mutex = std::mutex>
+class BasicInjectionQueue {
  public:
-  void push(Node& node) noexcept {
-    Node* top = inbox_.load(std::memory_order_relaxed);  // relaxed: the exchange decides
+  void push(T& node) noexcept {
+    T* top = inbox_.load(std::memory_order_relaxed);  // relaxed: the exchange decides
     do {
       node.next = top;
       // seq_cst: publishes the node, and stands before the pusher's look for sleeping workers. See
@@ -25,11 +28,11 @@ class InjectionQueue {
     } while (!inbox_.compare_exchange_weak(top, &node, std::memory_order_seq_cst, std::memory_order_relaxed));
   }
 
-  [[nodiscard]] Node* pop() noexcept {
+  [[nodiscard]] T* pop() noexcept {
     if (empty()) return nullptr;
     std::lock_guard lock(mutex_);
     if (ready_ == nullptr) refill();
-    Node* node = ready_;
+    T* node = ready_;
     if (node != nullptr) {
       ready_ = node->next;
       has_ready_.store(ready_ != nullptr, std::memory_order_seq_cst);  // seq_cst: see empty()
@@ -46,9 +49,9 @@ class InjectionQueue {
  private:
   void refill() noexcept {
     has_ready_.store(true, std::memory_order_seq_cst);
-    Node* node = inbox_.exchange(nullptr, std::memory_order_seq_cst);
+    T* node = inbox_.exchange(nullptr, std::memory_order_seq_cst);
     while (node != nullptr) {  // the newest is on top: turn the stack round
-      Node* next = node->next;
+      T* next = node->next;
       node->next = ready_;
       ready_ = node;
       node = next;
@@ -56,10 +59,12 @@ class InjectionQueue {
     if (ready_ == nullptr) has_ready_.store(false, std::memory_order_seq_cst);
   }
 
-  std::atomic<Node*> inbox_{nullptr};
-  std::atomic<bool> has_ready_{false};  // whether ready_ has nodes; written under the mutex
-  std::mutex mutex_;
-  Node* ready_ = nullptr;  // in order; under the mutex
+  Atomic<T*> inbox_{nullptr};
+  Atomic<bool> has_ready_{false};  // whether ready_ has nodes; written under the mutex
+  Mutex mutex_;
+  T* ready_ = nullptr;  // in order; under the mutex
 };
+
+using InjectionQueue = BasicInjectionQueue<Node>;
 
 }  // namespace cohort::detail

@@ -8,6 +8,7 @@ template <class T>
 class IntrusiveList {
  public:
   [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
+  [[nodiscard]] T* front() const noexcept { return first_; }
 
   void push_back(T& element) noexcept {
     element.next = nullptr;
