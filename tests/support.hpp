@@ -245,6 +245,10 @@ class Stranger {
 
 /// How many threads the process has.
 inline std::ptrdiff_t thread_count() {
+  // The thread sanitizer adds one of its own when the first is made.
+  if constexpr (thread_sanitizer) {
+    [[maybe_unused]] static const bool made_one = (std::thread([] {}).join(), true);
+  }
   return std::distance(std::filesystem::directory_iterator("/proc/self/task"), std::filesystem::directory_iterator());
 }
 

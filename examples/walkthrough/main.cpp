@@ -9,8 +9,8 @@
 #include <atomic>     // for atomic
 #include <chrono>     // for the literals
 #include <iostream>   // for cout
+#include <numeric>    // for iota
 #include <optional>   // for optional
-#include <ranges>     // for iota
 #include <stdexcept>  // for runtime_error
 #include <utility>    // for move
 #include <vector>     // for vector
@@ -52,18 +52,21 @@ cohort::Task<> submitting(cohort::AsyncExecutor& executor) {
 // map() works on all elements at once, and hands out the results in the order of the input.
 cohort::Task<> mapping(cohort::AsyncExecutor& executor) {
   std::cout << "map\n ";
-  auto results = executor.map(process_item, std::views::iota(0, 5));
+  const std::vector<int> items{0, 1, 2, 3, 4};  // or any other range, std::views::iota(0, 5) for one
+  auto results = executor.map(process_item, items);
   while (std::optional<int> result = co_await results.next()) std::cout << ' ' << *result;
   std::cout << '\n';
 
-  // The input is pulled lazily, so that even an endless one will do. Leaving the stream cancels what is under way.
+  // The input is pulled lazily, here no more than four elements ahead. To leave the stream is to cancel what is under way.
+  std::vector<int> million(1'000'000);
+  std::iota(million.begin(), million.end(), 100);
+  auto first_ones = executor.map(cohort::MapOptions{.buffer_size = 4}, process_item, std::move(million));
   std::cout << " ";
-  auto endless = executor.map(cohort::MapOptions{.buffer_size = 4}, process_item, std::views::iota(100));
   for (int i = 0; i < 3; ++i) {
-    const std::optional<int> result = co_await endless.next();
+    const std::optional<int> result = co_await first_ones.next();
     std::cout << ' ' << *result;
   }
-  std::cout << " and so on\n";
+  std::cout << " will do\n";
 }
 
 // A task that fails may be run again, with growing pauses in between; while it pauses, it holds no thread.

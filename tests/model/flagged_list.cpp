@@ -40,11 +40,11 @@ struct Atomic : model::Atomic<T, Orders> {
 };
 
 struct alignas(16) Element {
-  // From the one who takes it out, on, it belongs to its owner again: Relacy sees if the list still touches it.
+  // Who takes it out has it for himself: Relacy sees if the list still touches its links. Its owner may still ask the list
+  // to remove it, which looks at `linked`.
   void take() {
     ++taken;
     next = previous = nullptr;
-    linked = false;
   }
 
   model::Var<Element*> next;

@@ -132,4 +132,4 @@ struct GoingToSleep : rl::test_suite<GoingToSleep, 3> {
 
 }  // namespace
 
-int main() { return model::explore<Order, GoingToSleep>(); }
+int main() { return model::explore<GoingToSleep, Order>(); }

@@ -111,9 +111,14 @@ class Atomic {
       if (value_.debug_value() == old) value_.wait(rl::ctx(), false, false, place);
     }
   }
-  void notify_one(Place place = {}) { value_.wake(rl::ctx(), 1, place); }
+  void notify_one(Place place = {}) { notify(1, place); }
+  void notify_all(Place place = {}) { notify(rl::ctx().get_thread_count(), place); }
 
  private:
+  void notify(int threads, Place place) {
+    rl::ctx().sched();  // others may run between the last operation on the value and this
+    value_.wake(rl::ctx(), threads, place);
+  }
   static constexpr rl::memory_order in(Access access, std::memory_order order) {
     return relacy_order(Orders::order(access, order));
   }

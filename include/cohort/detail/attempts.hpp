@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cohort/detail/call.hpp>
+#include <cohort/detail/copyable.hpp>
 #include <cohort/detail/latch.hpp>
 #include <cohort/semaphore.hpp>
 #include <cohort/sleep.hpp>
@@ -103,7 +104,7 @@ Task<typename Call<F, Args...>::Result> call_with_options(SubmitOptions options,
       try {
         // Each attempt has arguments of its own; the last may have the originals.
         const auto make_attempt = [&] {
-          if constexpr ((std::is_copy_constructible_v<Args> && ...)) {
+          if constexpr ((copyable<Args> && ...)) {
             if (attempt <= options.retries) return call_later<F&, Args...>(f, Args(args)...);
           }
           return call_later<F&, Args...>(f, std::move(args)...);
@@ -140,7 +141,7 @@ template <class F, class... Args>
 [[nodiscard]] auto make_call_with_options(const SubmitOptions& options, F&& f, Args&&... args) {
   using Result = typename Call<std::decay_t<F>, std::decay_t<Args>...>::Result;
   validate(options.retries, options.retry_delay, options.backoff, options.max_retry_delay, options.jitter);
-  if constexpr (!(std::is_copy_constructible_v<std::decay_t<Args>> && ...)) {
+  if constexpr (!(copyable<std::decay_t<Args>> && ...)) {
     if (options.retries > 0) throw_invalid_argument("retries must be 0 when an argument cannot be copied");
   }
   const bool plain = options.retries == 0 && options.semaphore == nullptr && !options.timeout.has_value();

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cohort/detail/awaitable.hpp>
+#include <cohort/detail/copyable.hpp>
 #include <cohort/detail/scheduler.hpp>
 #include <cohort/detail/state.hpp>
 #include <cohort/detail/suspension.hpp>
@@ -61,7 +62,7 @@ T take_shared_result(StateBase& state) {
     return State<T>::of(state).result.get();
   } else {
     T& value = State<T>::of(state).result.get();
-    if constexpr (std::is_copy_constructible_v<T>) {
+    if constexpr (copyable<T>) {
       if (!state.last_handle()) return std::as_const(value);
     } else {
       // acq_rel: one of several takers moves the value, and the others see that it is gone.
