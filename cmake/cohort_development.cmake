@@ -19,6 +19,7 @@ function(cohort_development_options target)
     ${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion $<$<BOOL:${COHORT_WARNINGS_AS_ERRORS}>:-Werror>
   )
 
+  set(level -O1)
   if(COHORT_SANITIZE STREQUAL "address")
     set(sanitize -fsanitize=address,undefined -fno-sanitize-recover=all)
     if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
@@ -27,6 +28,7 @@ function(cohort_development_options target)
     endif()
     if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
       list(APPEND sanitize -Wno-maybe-uninitialized)  # false alarms, in the standard library's own headers, too
+      set(level -O0)  # at -O1 it takes twice as long to compile
     endif()
     target_compile_definitions(${target} PRIVATE _GLIBCXX_ASSERTIONS)
   elseif(COHORT_SANITIZE STREQUAL "thread")
@@ -34,7 +36,7 @@ function(cohort_development_options target)
   else()
     return()
   endif()
-  # -O1 comes after the flags of the build type and so wins over them.
-  target_compile_options(${target} PRIVATE ${sanitize} -O1 -g -fno-omit-frame-pointer)
+  # These come after the flags of the build type and so win over them. Lines are all that a stack trace needs: -g1.
+  target_compile_options(${target} PRIVATE ${sanitize} ${level} -g1 -fno-omit-frame-pointer)
   target_link_options(${target} PRIVATE ${sanitize})
 endfunction()

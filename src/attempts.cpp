@@ -28,7 +28,10 @@ std::coroutine_handle<> ScopedChild::start(std::coroutine_handle<> handle) {
     self.child_->own_scope.request_stop();
     self.arrive_from_outside();
   };
-  if (deadline_ != TimePoint::max()) parent.scheduler->arm(time_, deadline_);
+  if (deadline_ != TimePoint::max()) {
+    parent.scheduler->watch_clock();
+    parent.scheduler->arm(time_, deadline_);
+  }
 
   thread_context().current = &child_->own_scope;
   return transfer(child_->frame());

@@ -141,10 +141,12 @@ struct ThreadPool::Core {
   PoolWorker* timekeeper = nullptr;            // the sleeper that sleeps only until the next timer
   detail::IntrusiveList<Applicant> returning;  // threads that want a worker back, first come first served
   detail::IntrusiveList<Applicant> spares;     // threads without work or worker
-  std::condition_variable all_left;            // stopped
-  std::vector<std::jthread> threads;           // under the mutex; emptied by the first to join
-  bool detached = false;                       // the executor was destroyed on one of these threads: nobody will join
-  std::mutex join_mutex;                       // one joins, the others wait for it
+  std::condition_variable clock;      // for the clock thread, if there is one: the first timer has changed, or stopped
+  bool has_clock = false;             // a thread watches the clock while all workers are busy
+  std::condition_variable all_left;   // stopped
+  std::vector<std::jthread> threads;  // under the mutex; emptied by the first to join
+  bool detached = false;              // the executor was destroyed on one of these threads: nobody will join
+  std::mutex join_mutex;              // one joins, the others wait for it
 };
 
 namespace {
@@ -263,6 +265,51 @@ void ThreadPool::run_thread(PoolWorker& first, StartReport* report) noexcept {
   drop_reference();
 }
 
+// Sleeping coroutines need a worker to go on anyway; but a timeout is there to stop one that is busy, and all may be. From the
+// first timeout on, a thread of its own watches the clock.
+void ThreadPool::watch_clock() noexcept {
+  Core& core = *core_;
+  if (core.driven) return;
+  std::lock_guard lock(core.mutex);
+  if (core.has_clock) return;
+  try {
+    core.threads.reserve(core.threads.size() + 1);
+    add_reference();  // the thread's
+    try {
+      core.threads.emplace_back([this] { run_clock(); });
+    } catch (...) {
+      core.references.fetch_sub(1, std::memory_order_relaxed);  // relaxed: the caller holds another
+      throw;
+    }
+    if (core.detached) core.threads.back().detach();
+    core.has_clock = true;
+  } catch (...) {
+    // No thread to be had: timeouts wait until a worker looks at the clock.
+  }
+}
+
+void ThreadPool::run_clock() noexcept {
+  Core& core = *core_;
+  thread_context().owner = this;
+  {
+    std::unique_lock lock(core.mutex);
+    while (!core.stopped.load(std::memory_order_seq_cst)) {
+      const TimePoint next = core.timers.next();
+      if (next == TimePoint::max()) {
+        core.clock.wait(lock);
+      } else if (next > std::chrono::steady_clock::now()) {
+        core.clock.wait_until(lock, next);
+      } else {
+        lock.unlock();
+        advance_timers();
+        lock.lock();
+      }
+    }
+  }
+  thread_context().owner = nullptr;
+  drop_reference();
+}
+
 bool ThreadPool::on_own_thread() const noexcept { return thread_context().owner == this; }
 
 // Whether everything accepted has ended, after closing. What has left is read before what was submitted: each task is
@@ -286,6 +333,7 @@ void ThreadPool::stop() noexcept {
     for (Core::Applicant* spare = core.spares.front(); spare != nullptr; spare = spare->next)
       spare->condition.notify_one();
     core.all_left.notify_all();
+    core.clock.notify_all();
   }
   wake_all();
 }
@@ -550,6 +598,7 @@ void ThreadPool::arm(detail::Timer& timer, TimePoint time) noexcept {
     PoolWorker* sleeper = nullptr;
     {
       std::lock_guard lock(core.mutex);
+      if (core.has_clock) core.clock.notify_one();
       if (core.timekeeper != nullptr) {
         sleeper = core.timekeeper;
         wake(*sleeper);

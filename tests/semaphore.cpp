@@ -8,6 +8,8 @@
 
 #include <atomic>       // for atomic
 #include <chrono>       // for milliseconds
+#include <cstddef>      // for size_t
+#include <deque>        // for deque
 #include <optional>     // for optional
 #include <stdexcept>    // for runtime_error
 #include <thread>       // for jthread
@@ -226,26 +228,56 @@ TEST_CASE("a waiter that is cancelled leaves the queue, and the others keep thei
 }
 
 TEST_CASE("a permit granted to a waiter that is cancelled is passed on") {
-  AsyncExecutor executor(2);
-  for (int round = 0; round < scaled(3000); ++round) {
-    Semaphore semaphore(0);
+  constexpr std::size_t pairs = 64;
+  AsyncExecutor executor(1);
+  int lost = 0;
+  int wrong = 0;
+  for (int round = 0; round < scaled(300) && lost == 0; ++round) {
+    std::deque<Semaphore> semaphores;
+    std::vector<AsyncFuture<void>> first, second;
     std::atomic<int> got{0};
-    auto body = [&]() -> Task<> {
-      auto permit = co_await semaphore.acquire();
+    auto body = [&](Semaphore* semaphore) -> Task<> {
+      auto permit = co_await semaphore->acquire();
       ++got;
     };
-    AsyncFuture<void> first = executor.submit(body);
-    AsyncFuture<void> second = executor.submit(body);
-    if (round % 2 == 0) std::this_thread::yield();
-    std::jthread releaser([&] { semaphore.release(); });
-    first.cancel();
-    second.wait();  // in whatever order, the one permit comes to it
-    first.wait();
+    for (std::size_t i = 0; i < pairs; ++i) {
+      semaphores.emplace_back(0);
+      first.push_back(executor.submit(body, &semaphores.back()));
+      second.push_back(executor.submit(body, &semaphores.back()));
+    }
+    Occupy occupied(executor);  // all of them wait now
+    std::atomic<std::size_t> ready{0}, turn{0};
+    std::jthread releaser([&] {
+      for (std::size_t i = 0; i < pairs; ++i) {
+        ready = i + 1;
+        for (int spins = 0; turn <= i; ++spins)
+          if (spins > 10'000) std::this_thread::yield();
+        semaphores[i].release();
+      }
+    });
+    for (std::size_t i = 0; i < pairs; ++i) {
+      while (ready <= i) std::this_thread::yield();
+      turn = i + 1;
+      for (std::atomic<int> delay{round % 32}; delay > 0;) --delay;
+      first[i].cancel();  // as the permit comes to it
+    }
     releaser.join();
-    REQUIRE_FALSE(second.exception());
-    REQUIRE(got == (first.cancelled() ? 1 : 2));
-    REQUIRE(drain(semaphore) == 1);
+    occupied.release();
+    int cancelled = 0;
+    for (std::size_t i = 0; i < pairs; ++i) {
+      first[i].wait();
+      cancelled += first[i].cancelled();
+      if (!second[i].wait_for(lost == 0 ? Duration(patience) : Duration(100ms))) {
+        ++lost;
+        semaphores[i].release();
+        second[i].wait();
+      }
+      if (drain(semaphores[i]) != 1) ++wrong;
+    }
+    if (got + cancelled != 2 * static_cast<int>(pairs)) ++wrong;
   }
+  REQUIRE(lost == 0);
+  REQUIRE(wrong == 0);
 }
 
 TEST_CASE("no more hold a permit than there are, and none is lost") {

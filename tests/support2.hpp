@@ -120,7 +120,7 @@ class Numbers {
   int current_ = 0;
 };
 
-/// The number in a line of /proc/self/status, such as "VmRSS:" (in KiB) or "Threads:"; none where there is no such file.
+/// The number in a line of /proc/self/status, such as "VmRSS:" (in KiB) or "Threads:"; none without such a file.
 inline std::optional<long> process_status(const std::string& key) {
   std::ifstream file("/proc/self/status");
   for (std::string line; std::getline(file, line);)

@@ -7,7 +7,7 @@
 // of which the first one to end ends the others. Nothing grows with the number of files: the walk is a lazy range, and
 // map() never pulls more than `results_ahead` of its files before their turn to be printed.
 
-#include <cohort/cohort.hpp>  // for AsyncExecutor, MapOptions, ResultStream, sync_wait, Task, when_any
+#include <cohort/cohort.hpp>  // for AsyncExecutor, map, sync_wait, Task, when_any, yield
 
 #include <unistd.h>  // for isatty
 
@@ -120,6 +120,7 @@ cohort::Task<> print(cohort::ResultStream<Checksum> checksums, Progress& progres
       write_out(std::to_string(file->crc) + ' ' + std::to_string(file->size) + ' ' + file->name + '\n');
       ++progress.files;
     }
+    co_await cohort::yield();  // next() does not suspend while there are results: let the others have their turn
   }
   flush_out();
 }

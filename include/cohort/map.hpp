@@ -354,6 +354,7 @@ class MapSourceOf final : public MapSource<R> {
   template <std::size_t... Index>
   bool submit_next(std::size_t limit, MapPending<R>& pending, std::size_t& taken, std::index_sequence<Index...>) {
     const auto at_end = [this] { return (std::get<Index>(ranges_).is_end(std::get<Index>(positions_)) || ...); };
+    if (error_ != nullptr) std::rethrow_exception(std::exchange(error_, nullptr));
     // The step to the next element is left until that is wanted: a generator may take long for it, or never come to it.
     const auto step = [this] {
       if (std::exchange(step_, false)) (static_cast<void>(++std::get<Index>(positions_)), ...);
@@ -371,11 +372,16 @@ class MapSourceOf final : public MapSource<R> {
     }
     std::vector<Elements> elements;
     elements.reserve(limit);
-    do {
-      elements.push_back(element());
-      if (elements.size() == limit) break;
-      step();
-    } while (!at_end());
+    try {
+      do {
+        elements.push_back(element());
+        if (elements.size() == limit) break;
+        step();
+      } while (!at_end());
+    } catch (...) {
+      if (elements.empty()) throw;
+      error_ = std::current_exception();  // comes after those that were taken before it
+    }
     taken = elements.size();
     pending.chunk =
         submit_limited(call_for_each<R, F, ElementOf<Ranges>...>(options_, std::as_const(f_), std::move(elements)));
@@ -409,7 +415,8 @@ class MapSourceOf final : public MapSource<R> {
   std::shared_ptr<Semaphore> semaphore_;  // max_concurrency; the tasks share it
   std::tuple<HeldRange<Ranges>...> ranges_;
   Positions positions_;
-  bool step_ = false;  // whether the positions are still at elements that have been taken
+  std::exception_ptr error_;  // of the input, in the middle of the last chunk
+  bool step_ = false;         // whether the positions are still at elements that have been taken
 };
 
 template <class Pool, class F, class... Ranges>

@@ -130,6 +130,7 @@ class ThreadPool final : public detail::Scheduler {
   void schedule_last(detail::Node& node) noexcept override;
   void arm(detail::Timer& timer, TimePoint time) noexcept override;
   bool disarm(detail::Timer& timer) noexcept override;
+  void watch_clock() noexcept override;
   void guest_entered() override;
   void guest_left() noexcept override;
   void task_started() noexcept override;
@@ -166,6 +167,7 @@ class ThreadPool final : public detail::Scheduler {
   void start_threads();
   void start_thread(detail::PoolWorker& worker, StartReport* report);
   void run_thread(detail::PoolWorker& first, StartReport* report) noexcept;
+  void run_clock() noexcept;
   [[nodiscard]] bool on_own_thread() const noexcept;
   [[nodiscard]] bool drained() const noexcept;
   void stop() noexcept;

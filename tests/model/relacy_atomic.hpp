@@ -39,18 +39,25 @@ namespace model {
 
 // The line of the kernel that does something, for the history that Relacy prints of a failed execution.
 struct Place : rl::debug_info {
-  Place(const char* function = __builtin_FUNCTION(), const char* file = __builtin_FILE(), unsigned line = __builtin_LINE())
+  Place(const char* function = __builtin_FUNCTION(), const char* file = __builtin_FILE(),
+        unsigned line = __builtin_LINE())
       : rl::debug_info(function, file, line) {}
 };
 
 constexpr rl::memory_order relacy_order(std::memory_order order) {
   switch (order) {
-    case std::memory_order_relaxed: return rl::mo_relaxed;
-    case std::memory_order_consume: return rl::mo_consume;
-    case std::memory_order_acquire: return rl::mo_acquire;
-    case std::memory_order_release: return rl::mo_release;
-    case std::memory_order_acq_rel: return rl::mo_acq_rel;
-    default: return rl::mo_seq_cst;
+    case std::memory_order_relaxed:
+      return rl::mo_relaxed;
+    case std::memory_order_consume:
+      return rl::mo_consume;
+    case std::memory_order_acquire:
+      return rl::mo_acquire;
+    case std::memory_order_release:
+      return rl::mo_release;
+    case std::memory_order_acq_rel:
+      return rl::mo_acq_rel;
+    default:
+      return rl::mo_seq_cst;
   }
 }
 
@@ -76,10 +83,10 @@ class Atomic {
   Atomic() : value_(T()) {}
   Atomic(T value) : value_(value) {}
 
-  T load(std::memory_order order, Place place = {}) const {
-    return value_.load(in(Access::load, order), place);
+  T load(std::memory_order order, Place place = {}) const { return value_.load(in(Access::load, order), place); }
+  void store(T value, std::memory_order order, Place place = {}) {
+    value_.store(value, in(Access::store, order), place);
   }
-  void store(T value, std::memory_order order, Place place = {}) { value_.store(value, in(Access::store, order), place); }
   T exchange(T value, std::memory_order order, Place place = {}) {
     return value_.exchange(value, in(Access::exchange, order), place);
   }
@@ -98,23 +105,32 @@ class Atomic {
   bool compare_exchange_weak(T& expected, T desired, std::memory_order order, Place place = {}) {
     return value_.compare_exchange_weak(expected, desired, in(Access::exchange, order), place);
   }
-  bool compare_exchange_strong(T& expected, T desired, std::memory_order order, std::memory_order failure, Place place = {}) {
-    return value_.compare_exchange_strong(expected, desired, in(Access::exchange, order), place, relacy_order(failure), place);
+  bool compare_exchange_strong(T& expected, T desired, std::memory_order order, std::memory_order failure,
+                               Place place = {}) {
+    return value_.compare_exchange_strong(expected, desired, in(Access::exchange, order), place, relacy_order(failure),
+                                          place);
   }
-  bool compare_exchange_weak(T& expected, T desired, std::memory_order order, std::memory_order failure, Place place = {}) {
-    return value_.compare_exchange_weak(expected, desired, in(Access::exchange, order), place, relacy_order(failure), place);
+  bool compare_exchange_weak(T& expected, T desired, std::memory_order order, std::memory_order failure,
+                             Place place = {}) {
+    return value_.compare_exchange_weak(expected, desired, in(Access::exchange, order), place, relacy_order(failure),
+                                        place);
   }
 
-  void wait(T old, std::memory_order order, Place place = {}) {
-    while (load(order, place) == old) {
-      // As the system does: looks once more, at what the memory holds at last, and sleeps, in one.
-      if (value_.debug_value() == old) value_.wait(rl::ctx(), false, false, place);
-    }
-  }
+  void wait(T old, std::memory_order order, Place place = {}) { static_cast<void>(wait(old, order, false, place)); }
+  // False when its time was over, which can be at any moment. Not in std::atomic.
+  bool wait_for_some_time(T old, std::memory_order order, Place place = {}) { return wait(old, order, true, place); }
   void notify_one(Place place = {}) { notify(1, place); }
   void notify_all(Place place = {}) { notify(rl::ctx().get_thread_count(), place); }
 
  private:
+  bool wait(T old, std::memory_order order, bool timed, Place place) {
+    while (load(order, place) == old) {
+      // As the system does: looks once more, at what the memory holds at last, and sleeps, in one.
+      if (value_.debug_value() != old) continue;
+      if (value_.wait(rl::ctx(), timed, false, place) == rl::unpark_reason_timeout) return false;
+    }
+    return true;
+  }
   void notify(int threads, Place place) {
     rl::ctx().sched();  // others may run between the last operation on the value and this
     value_.wake(rl::ctx(), threads, place);
@@ -178,13 +194,18 @@ class PlainMemory {
 };
 
 // Runs a model: all executions with up to `Model::switches` switches away from a thread that could go on, or
-// `Model::executions` random ones. True when nothing was wrong.
+// `Model::executions` random ones. True when nothing was wrong. A model without `switches`, whose executions have no end, is
+// only run at random.
 template <class Model>
 bool holds(rl::scheduler_type_e search) {
   static std::ostream nowhere(nullptr);
   rl::test_params parameters;
   parameters.search_type = search;
-  parameters.context_bound = Model::switches;
+  if constexpr (requires { Model::switches; }) {
+    parameters.context_bound = Model::switches;
+  } else if (search == rl::sched_bound) {
+    return true;
+  }
   parameters.iteration_count = Model::executions;
   parameters.execution_depth_limit = 10'000;
   parameters.progress_stream = &nowhere;
@@ -192,7 +213,8 @@ bool holds(rl::scheduler_type_e search) {
   std::cout << rl::format(search) << ", ";
   rl::simulate<Model>(parameters);
   if (parameters.test_result == rl::test_result_success) return true;
-  std::cout << rl::test_result_str(parameters.test_result) << " in execution " << parameters.stop_iteration << std::endl;
+  std::cout << rl::test_result_str(parameters.test_result) << " in execution " << parameters.stop_iteration
+            << std::endl;
   return false;
 }
 

@@ -1,8 +1,8 @@
-// How the workers of ThreadPool sleep, are woken and end: no task is left in a queue while a worker sleeps, and all workers
-// leave after shutdown. Lost wake-ups show as deadlocks.
+// How the workers of ThreadPool sleep, are woken, change places and end: no task is left in a queue, and no timer without
+// somebody to watch the clock, while a worker sleeps; and all workers leave after shutdown. Lost wake-ups show as deadlocks.
 //
-// Pool repeats ThreadPool::search(), its helpers and Parker line for line, on the real queues, without timers, threads that
-// change places, and repeated rounds. Who changes the one should change the other.
+// Pool repeats ThreadPool::search(), what goes with it, and Parker, on the real queues. It makes one round where search()
+// makes four, and has one timer in place of the wheel. Who changes the one should change the other.
 
 #include "relacy_atomic.hpp"
 
@@ -49,19 +49,25 @@ struct Task {
   int number = 0;
 };
 
-// As Parker, without time limits.
+// As Parker; with a time limit, it also returns when that is over, and then says so.
 class Parker {
  public:
-  void park() {
+  bool park(bool timed) {
     int expected = empty;
-    if (!word_.compare_exchange_strong(expected, sleeping, seq_cst)) return;
-    word_.wait(sleeping, seq_cst);
+    if (!word_.compare_exchange_strong(expected, sleeping, seq_cst)) return true;
+    bool in_time = true;
+    if (timed) {
+      in_time = word_.wait_for_some_time(sleeping, seq_cst);
+    } else {
+      word_.wait(sleeping, seq_cst);
+    }
     expected = sleeping;
     word_.compare_exchange_strong(expected, empty, seq_cst);
+    return in_time;
   }
 
   void wait_for_unpark() {
-    while (word_.load(seq_cst) != token) park();
+    while (word_.load(seq_cst) != token) park(false);
     word_.store(empty, seq_cst);
   }
 
@@ -101,13 +107,15 @@ class Events {
   Atomic<int> count_;
 };
 
-// Threads 0 and 1 are the workers; thread 2 is outside.
+// Threads 0 and 1 begin as the workers; thread 2 is outside.
 class Pool : model::PlainMemory {
  protected:
   Pool() { sleepers_.reserve(workers_.size()); }
   ~Pool() = default;
 
   virtual void run(Task& task, Worker& worker) = 0;
+
+  Worker& worker(unsigned index) { return *workers_[index]; }
 
   void submit(Task& task) {
     accepted_.fetch_add(1, seq_cst);
@@ -121,14 +129,19 @@ class Pool : model::PlainMemory {
     wake_if_needed();
   }
 
+  // The schedulers are not likely to do it of their own accord.
+  void let_all_sleep() {
+    while (sleepers_.size() != workers_.size()) model::Yield()();
+  }
+
   void shutdown() {
     accepted_.fetch_or(closed_bit, seq_cst);
     if (shutdown_wakes) wake_all();
   }
 
-  void work(unsigned index) {
-    Worker& worker = *workers_[index];
+  void work(Worker& worker) {
     for (;;) {
+      if (applicants_.load(relaxed) != 0 && give_place(worker)) return;
       Task* task = next(worker);
       if (task == nullptr) task = search(worker, nullptr);
       if (task != nullptr) {
@@ -137,6 +150,37 @@ class Pool : model::PlainMemory {
         return;
       }
     }
+  }
+
+  // Arms the timer, from outside.
+  void arm() {
+    timer_.store(true, seq_cst);
+    Worker* sleeper = nullptr;
+    {
+      std::lock_guard lock(mutex_);
+      if (timekeeper_ != nullptr) {
+        sleeper = timekeeper_;
+      } else if (!sleepers_.empty()) {
+        sleeper = sleepers_.back();
+      }
+      if (sleeper != nullptr) wake(*sleeper);
+    }
+    if (sleeper != nullptr) sleeper->parker.unpark();
+  }
+
+  // A thread has waited for something and wants a worker back.
+  Worker& take_place() {
+    {
+      std::lock_guard lock(mutex_);
+      applicants_.fetch_add(1, seq_cst);
+      if (!sleepers_.empty()) {
+        Worker* sleeper = sleepers_.back();
+        wake(*sleeper);
+        sleeper->parker.unpark();
+      }
+    }
+    given_.wait(1);
+    return *given_worker_;
   }
 
   // A task that waits and, since no thread can be had to do it, goes on working meanwhile.
@@ -167,6 +211,7 @@ class Pool : model::PlainMemory {
 
   void wake(Worker& sleeper) {
     sleepers_.erase(std::find(sleepers_.begin(), sleepers_.end(), &sleeper));
+    if (timekeeper_ == &sleeper) timekeeper_ = nullptr;
     sleeper.parked = false;
     idle_.fetch_add(one_searching - one_parked, seq_cst);
   }
@@ -217,6 +262,25 @@ class Pool : model::PlainMemory {
     return nullptr;
   }
 
+  bool give_place(Worker& worker) {
+    std::lock_guard lock(mutex_);
+    if (applicants_.load(seq_cst) == 0) return false;
+    applicants_.fetch_sub(1, seq_cst);
+    given_worker_ = &worker;
+    given_.add();
+    return true;
+  }
+
+  void advance_timer() {
+    if (due_.load(seq_cst) && timer_.exchange(false, seq_cst)) fired.add();
+  }
+
+  bool timer_needs_attention() {
+    if (!timer_.load(seq_cst)) return false;
+    std::lock_guard lock(mutex_);
+    return timekeeper_ == nullptr;
+  }
+
   Task* next(Worker& worker) {
     if (Task* task = worker.deque.pop()) return task;
     return injected_.pop();
@@ -235,23 +299,30 @@ class Pool : model::PlainMemory {
     idle_.fetch_add(one_searching, seq_cst);
     Task* found = nullptr;
     for (;;) {
+      if (timer_.load(seq_cst)) advance_timer();
       found = worker.deque.pop();
       if (found == nullptr) found = injected_.pop();
       if (found == nullptr) found = steal(worker);
-      if (found != nullptr || stopped_.load(seq_cst) || (until != nullptr && until->over(1))) break;
+      if (found != nullptr || stopped_.load(seq_cst) || applicants_.load(seq_cst) != 0 ||
+          (until != nullptr && until->over(1))) {
+        break;
+      }
+      bool watches_clock = false;
       {
         std::lock_guard lock(mutex_);
         sleepers_.push_back(&worker);
         worker.parked = true;
         idle_.fetch_add(one_parked - one_searching, seq_cst);
+        if (timer_.load(seq_cst) && timekeeper_ == nullptr) timekeeper_ = &worker;
+        watches_clock = timekeeper_ == &worker;
       }
       const bool idle = !looks_again_before_sleeping || !has_work();
       const bool over = idle && drained();
-      if (idle && !over && !stopped_.load(seq_cst)) {
+      if (idle && !over && !stopped_.load(seq_cst) && applicants_.load(seq_cst) == 0) {
         if (until != nullptr) {
           model::Yield()();
-        } else {
-          worker.parker.park();
+        } else if (!worker.parker.park(watches_clock)) {
+          due_.store(true, seq_cst);
         }
       }
       bool woken = true;
@@ -268,7 +339,7 @@ class Pool : model::PlainMemory {
     const std::uint64_t before = idle_.fetch_sub(one_searching, seq_cst);
     const bool sleepers = (before & (one_searching - 1)) != 0;
     if (last_searcher_wakes_next && (also_when_it_gives_up || found != nullptr) && sleepers &&
-        before / one_searching == 1 && has_work()) {
+        before / one_searching == 1 && (has_work() || timer_needs_attention())) {
       wake_one();
     }
     return found;
@@ -279,17 +350,26 @@ class Pool : model::PlainMemory {
   Atomic<std::uint64_t, IdleOrders> idle_;
   Atomic<std::uint64_t> accepted_;
   Atomic<bool> stopped_;
+  Atomic<int> applicants_;
+  Atomic<bool> timer_;  // pending
+  Atomic<bool> due_;    // the clock has reached it
   model::Mutex mutex_;
   std::vector<Worker*> sleepers_;  // under the mutex, as each worker's `parked`
+  Worker* timekeeper_ = nullptr;   // under the mutex
+  Worker* given_worker_ = nullptr;
+  Events given_;
+
+ protected:
+  Events fired;
 };
 
 // A task from outside, and another when it has ended: workers go to sleep between them, or are about to.
 struct OneByOne : rl::test_suite<OneByOne, 3>, Pool {
   static constexpr unsigned switches = 1;
-  static constexpr rl::iteration_t executions = 50'000;
+  static constexpr rl::iteration_t executions = 30'000;
 
   void thread(unsigned index) {
-    if (index < 2) return work(index);
+    if (index < 2) return work(worker(index));
     for (int number = 0; number < 2; ++number) {
       submit(tasks[static_cast<std::size_t>(number)]);
       ended.wait(number + 1);
@@ -306,10 +386,10 @@ struct OneByOne : rl::test_suite<OneByOne, 3>, Pool {
 // Two tasks from outside that wait for each other: it takes both workers.
 struct Pair : rl::test_suite<Pair, 3>, Pool {
   static constexpr unsigned switches = 1;
-  static constexpr rl::iteration_t executions = 50'000;
+  static constexpr rl::iteration_t executions = 30'000;
 
   void thread(unsigned index) {
-    if (index < 2) return work(index);
+    if (index < 2) return work(worker(index));
     for (Task& task : tasks) submit(task);
     met.wait(2);
     shutdown();
@@ -327,10 +407,10 @@ struct Pair : rl::test_suite<Pair, 3>, Pool {
 // A task that submits another and waits for it, blocking its worker: the other worker must take it.
 struct Child : rl::test_suite<Child, 3>, Pool {
   static constexpr unsigned switches = 1;
-  static constexpr rl::iteration_t executions = 50'000;
+  static constexpr rl::iteration_t executions = 30'000;
 
   void thread(unsigned index) {
-    if (index < 2) return work(index);
+    if (index < 2) return work(worker(index));
     submit(parent);
     ended.wait(2);
     shutdown();
@@ -352,10 +432,10 @@ struct Child : rl::test_suite<Child, 3>, Pool {
 // not got the first must take the second, even when its submitter counted on the first, which was searching.
 struct Driver : rl::test_suite<Driver, 3>, Pool {
   static constexpr unsigned switches = 1;
-  static constexpr rl::iteration_t executions = 50'000;
+  static constexpr rl::iteration_t executions = 30'000;
 
   void thread(unsigned index) {
-    if (index < 2) return work(index);
+    if (index < 2) return work(worker(index));
     submit(driver);
     started.wait(1);
     released.add();
@@ -377,6 +457,25 @@ struct Driver : rl::test_suite<Driver, 3>, Pool {
   Events started, released, ended;
 };
 
+// A thread comes back from waiting, takes a worker's place and keeps it for long, while a timer is pending: the other worker
+// must watch the clock.
+struct Return : rl::test_suite<Return, 3>, Pool {
+  static constexpr rl::iteration_t executions = 60'000;
+
+  void thread(unsigned index) {
+    if (index < 2) return work(worker(index));
+    if (rl::rand(2) == 0) let_all_sleep();
+    arm();
+    if (rl::rand(2) == 0) let_all_sleep();
+    Worker& own = take_place();
+    fired.wait(1);
+    shutdown();
+    work(own);
+  }
+
+  void run(Task&, Worker&) override {}
+};
+
 }  // namespace
 
-int main() { return model::explore<OneByOne, Pair, Child, Driver>(); }
+int main() { return model::explore<Driver, Child, Pair, OneByOne, Return>(); }

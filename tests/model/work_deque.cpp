@@ -13,18 +13,16 @@ namespace {
 using enum std::memory_order;
 using model::Access;
 
-#if COHORT_MUTANT == 1  // a push or a pop can be seen after the look at the top
+#if COHORT_MUTANT == 1  // who has lowered the bottom, or pushed, may look at the top before others see it
 using Orders = model::Weakened<Access::store, seq_cst, release>;
-#elif COHORT_MUTANT == 2
+#elif COHORT_MUTANT == 2  // looks at top and bottom may be old ones
 using Orders = model::Weakened<Access::load, seq_cst, acquire>;
-#elif COHORT_MUTANT == 3
+#elif COHORT_MUTANT == 3  // a new buffer can be seen before what was copied into it
 using Orders = model::Weakened<Access::store, release, relaxed>;
-#elif COHORT_MUTANT == 4
+#elif COHORT_MUTANT == 4  // the same, at the thief's end
 using Orders = model::Weakened<Access::load, acquire, relaxed>;
-#elif COHORT_MUTANT == 5
+#elif COHORT_MUTANT == 5  // taking is not in the one order of looks at the top and the bottom
 using Orders = model::Weakened<Access::exchange, seq_cst, acq_rel>;
-#elif COHORT_MUTANT == 6
-using Orders = model::Weakened<Access::store, seq_cst, relaxed>;
 #else
 using Orders = model::AsWritten;
 #endif
@@ -38,8 +36,8 @@ struct Element {
 };
 
 struct OwnerAndTwoThieves : rl::test_suite<OwnerAndTwoThieves, 3>, model::PlainMemory {
-  static constexpr unsigned switches = SW;
-  static constexpr rl::iteration_t executions = 100'000;
+  static constexpr unsigned switches = 2;
+  static constexpr rl::iteration_t executions = 400'000;
 
   void thread(unsigned index) {
     if (index != 0) {

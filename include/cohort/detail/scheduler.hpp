@@ -50,6 +50,9 @@ class Scheduler {
   /// Takes `timer` back; false when it was never armed or its time had come: then it fires, or has fired.
   virtual bool disarm(Timer& timer) noexcept = 0;
 
+  /// From now on timers fire in time even while all the scheduler's threads are busy: then on another.
+  virtual void watch_clock() noexcept = 0;
+
   /// A coroutine of another scheduler comes to run here, until guest_left().
   /// *Throws*: ExecutorShutdownError after shutdown.
   virtual void guest_entered() = 0;
