@@ -61,6 +61,10 @@ function(cohort_add_markdown_tests page)
     add_executable(${target} ${source})
     target_link_libraries(${target} PRIVATE cohort::cohort)
     cohort_development_options(${target})
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+      # Because of #line, GCC takes the program for a header and warns of what a header should not do.
+      target_compile_options(${target} PRIVATE -Wno-subobject-linkage)
+    endif()
 
     set(expected "")
     _cohort_split("${rest}" "\n```" between after found)

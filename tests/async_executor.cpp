@@ -551,7 +551,8 @@ TEST_CASE("any number of tasks may be submitted from any threads at once", "[exe
   REQUIRE(executor.stats().submitted == all.size());
 }
 
-TEST_CASE("sequence ids are dense for the first hundred thousand tasks that the workers submit", "[executor][threads][scale]") {
+TEST_CASE("sequence ids are dense for the first hundred thousand tasks that the workers submit",
+          "[executor][threads][scale]") {
   const std::size_t workers = 2;
   const std::size_t each = sanitized ? 20'000 : 60'000;
   AsyncExecutor executor(workers);
@@ -655,6 +656,26 @@ TEST_CASE("the statistics count a suspended task as running", "[executor][stats]
   REQUIRE(stats.pending == 0);
   promise.set_result(1);
   REQUIRE(future.get() == 1);
+}
+
+TEST_CASE("a task counts where it was submitted wherever it ends", "[executor][stats][schedule]") {
+  AsyncExecutor other(1);
+  AsyncExecutor executor(1);
+  auto body = [&](int end) -> Task<> {
+    co_await other.schedule();
+    if (end == 1) throw std::runtime_error("failed");
+    if (end == 2) throw CancelledError("left");
+  };
+  for (int end = 0; end < 3; ++end) executor.submit(body(end)).wait();
+  executor.shutdown();
+  other.shutdown();
+  const auto stats = executor.stats();
+  REQUIRE(stats.submitted == 3);
+  REQUIRE(stats.succeeded == 1);
+  REQUIRE(stats.failed == 1);
+  REQUIRE(stats.cancelled == 1);
+  REQUIRE(stats.pending + stats.running == 0);
+  REQUIRE(other.stats().submitted == 0);
 }
 
 TEST_CASE("each worker counts the tasks that it ran", "[executor][stats]") {

@@ -277,6 +277,29 @@ TEST_CASE("as many workers wake as there is work for from a worker", "[pool][wak
   }
 }
 
+TEST_CASE("as many workers wake as there are tasks that continue", "[pool][wake]") {
+  AsyncExecutor executor(4);
+  for (int round = 0; round < scaled(500); ++round) {
+    std::latch all(4);
+    std::atomic<int> waiting = 0;
+    AsyncPromise<void> promise;
+    const auto future = promise.get_future();
+    auto waiter = [&]() -> Task<> {
+      ++waiting;
+      co_await future;
+      all.arrive_and_wait();
+    };
+    std::vector<AsyncFuture<void>> futures;
+    for (int i = 0; i < 3; ++i) futures.push_back(executor.submit(waiter));
+    REQUIRE(eventually([&] { return waiting == 3; }));
+    futures.push_back(executor.submit([&] {
+      promise.set_result();
+      all.arrive_and_wait();  // blocks: the others must take those that go on
+    }));
+    for (auto& each : futures) each.get();
+  }
+}
+
 TEST_CASE("work that is queued behind a blocked worker is done by the others", "[pool][wake]") {
   AsyncExecutor executor(2);
   Occupy occupied(executor, 1);

@@ -49,8 +49,8 @@ class Interruption {
     if (finished_) return;
     promise_.set_result(signal);
     // Everybody has been asked to stop. Who cannot even notice — a read from a dead network disk, a write into a full
-    // pipe — is not waited for longer than a second, nor past a second signal.
-    const timespec patience{1, 0};
+    // pipe — is not waited for longer than two seconds, nor past a second signal.
+    const timespec patience{2, 0};
     ::sigtimedwait(&signals_, nullptr, &patience);
     if (!finished_) ::_exit(exit_status(signal));
   }

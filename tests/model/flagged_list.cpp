@@ -1,5 +1,5 @@
-// FlaggedList, as the two things that are made of it use it: futures, which are closed once and then wake who waits, and
-// scopes, which anybody may mark or close.
+// FlaggedList, as the two things that are made of it use it: futures, which are closed once and then wake who waits,
+// and scopes, which anybody may mark or close.
 
 #include "relacy_atomic.hpp"
 
@@ -40,8 +40,8 @@ struct Atomic : model::Atomic<T, Orders> {
 };
 
 struct alignas(16) Element {
-  // Who takes it out has it for himself: Relacy sees if the list still touches its links. Its owner may still ask the list
-  // to remove it, which looks at `linked`.
+  // Who takes it out has it for himself: Relacy sees if the list still touches its links. Its owner may still ask the
+  // list to remove it, which looks at `linked`.
   void take() {
     ++taken;
     next = previous = nullptr;

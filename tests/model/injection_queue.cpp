@@ -1,5 +1,6 @@
-// InjectionQueue: pushers and poppers in any number. Nothing is lost or doubled, what one thread pushes comes out in order,
-// and who announces itself before it finds the queue empty has missed nobody who looks for announcements after pushing.
+// InjectionQueue: pushers and poppers in any number. Nothing is lost or doubled, what one thread pushes comes out in
+// order, and who announces itself before it finds the queue empty has missed nobody who looks for announcements after
+// pushing.
 
 #include "relacy_atomic.hpp"
 
@@ -27,11 +28,12 @@ template <class T>
 struct Atomic : model::Atomic<T, Orders> {
   using Base = model::Atomic<T, Orders>;
   using Base::Base;
-#if COHORT_MUTANT == 4  // refill() does not announce what it takes from the inbox
+#if COHORT_MUTANT == 4  // pop() says that there are more, refill() does not
   void store(T value, std::memory_order order, model::Place place = {}) {
-    if (value == T(false) || ++true_stores % 2 == 0) Base::store(value, order, place);
+    if (value == T() || announced) Base::store(value, order, place);
+    announced = value != T();
   }
-  int true_stores = 0;
+  bool announced = false;
 #endif
 };
 

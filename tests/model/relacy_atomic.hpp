@@ -1,20 +1,21 @@
 // What the models are made of: Relacy's atomics, variables and mutexes with the faces of the standard ones, so that the
 // kernels under test are the ones the library ships, and explore(), which runs a model and reports.
 //
-// Relacy (https://github.com/dvyukov/relacy) runs a few threads under a scheduler of its own, over and over, and lets each
-// load return any value that the C++ memory model allows: it finds what no stress test on a strongly ordered processor does.
+// Relacy (https://github.com/dvyukov/relacy) runs a few threads under a scheduler of its own, over and over, and lets
+// each load return any value that the C++ memory model allows: it finds what no stress test on a strongly ordered
+// processor does.
 
 #pragma once
 
 #include <atomic>       // for std::memory_order
 #include <iostream>     // for std::cout
-#include <type_traits>  // for std::is_same_v
+#include <type_traits>  // for std::type_identity
 
 // After what its macros would break.
 #include <relacy/relacy.hpp>
 
-// Relacy renames keywords and standard functions, to see through them. Its names are spelt out here instead, and the kernels
-// mean the standard ones.
+// Relacy renames keywords and standard functions, to see through them. Its names are spelt out here instead, and the
+// kernels mean the standard ones.
 #undef assert
 #undef calloc
 #undef delete
@@ -76,7 +77,8 @@ struct Weakened {
   }
 };
 
-// std::atomic. What std::atomic guarantees of its initial value, none of it before the object is constructed, is checked too.
+// std::atomic. What std::atomic guarantees of its initial value, none of it before the object is constructed, is
+// checked too.
 template <class T, class Orders = AsWritten>
 class Atomic {
  public:
@@ -176,9 +178,9 @@ struct Yield {
   void operator()() const { rl::yield(1, RL_INFO); }
 };
 
-// A base of models that allocate: in a search of all executions, memory comes straight from malloc(). Relacy's own would look
-// at every free() twice, with the memory used again and not. The random search keeps it: it knows leaks, and memory that is
-// freed twice.
+// A base of models that allocate: in a search of all executions, memory comes straight from malloc(). Relacy's own
+// would look at every free() twice, with the memory used again and not. The random search keeps it: it knows leaks,
+// and memory that is freed twice.
 class PlainMemory {
  public:
   PlainMemory() { plain() += times_; }
@@ -193,24 +195,14 @@ class PlainMemory {
   const int times_ = rl::ctx().is_random_sched() ? 0 : 1;
 };
 
-// Runs a model: all executions with up to `Model::switches` switches away from a thread that could go on, or
-// `Model::executions` random ones. True when nothing was wrong. A model without `switches`, whose executions have no end, is
-// only run at random.
+// Runs a model. True when nothing was wrong.
 template <class Model>
-bool holds(rl::scheduler_type_e search) {
+bool holds(rl::test_params parameters) {
   static std::ostream nowhere(nullptr);
-  rl::test_params parameters;
-  parameters.search_type = search;
-  if constexpr (requires { Model::switches; }) {
-    parameters.context_bound = Model::switches;
-  } else if (search == rl::sched_bound) {
-    return true;
-  }
-  parameters.iteration_count = Model::executions;
   parameters.execution_depth_limit = 10'000;
   parameters.progress_stream = &nowhere;
   if (COHORT_MUTANT != 0) parameters.output_stream = &nowhere;  // a history of what is known to be wrong helps nobody
-  std::cout << rl::format(search) << ", ";
+  std::cout << rl::format(parameters.search_type) << ", ";
   rl::simulate<Model>(parameters);
   if (parameters.test_result == rl::test_result_success) return true;
   std::cout << rl::test_result_str(parameters.test_result) << " in execution " << parameters.stop_iteration
@@ -218,10 +210,35 @@ bool holds(rl::scheduler_type_e search) {
   return false;
 }
 
-// The main program of models: success is that all hold, or that a mutant does not.
+// `Model::executions` at random.
+template <class Model>
+bool holds_at_random() {
+  rl::test_params parameters;
+  parameters.search_type = rl::sched_random;
+  parameters.iteration_count = Model::executions;
+  return holds<Model>(parameters);
+}
+
+// All executions with up to `Model::switches` switches away from a thread that could go on.
+template <class Model>
+bool holds_exhaustively() {
+  rl::test_params parameters;
+  parameters.search_type = rl::sched_bound;
+  parameters.context_bound = Model::switches;
+  return holds<Model>(parameters);
+}
+
+// The main program of models: success is that all hold, or that a mutant does not. A model without `switches` has
+// executions without end, and is only run at random.
 template <class... Models>
 int explore() {
-  const bool all_hold = (holds<Models>(rl::sched_bound) && ...) && (holds<Models>(rl::sched_random) && ...);
+  const auto holds = []<class Model>(std::type_identity<Model>) {
+    if constexpr (requires { Model::switches; }) {
+      if (!holds_exhaustively<Model>()) return false;
+    }
+    return holds_at_random<Model>();
+  };
+  const bool all_hold = (holds(std::type_identity<Models>()) && ...);
   if (COHORT_MUTANT != 0 && all_hold) std::cout << "mutant " << COHORT_MUTANT << " was not found" << std::endl;
   return all_hold == (COHORT_MUTANT == 0) ? 0 : 1;
 }

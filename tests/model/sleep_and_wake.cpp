@@ -1,8 +1,9 @@
-// How the workers of ThreadPool sleep, are woken, change places and end: no task is left in a queue, and no timer without
-// somebody to watch the clock, while a worker sleeps; and all workers leave after shutdown. Lost wake-ups show as deadlocks.
+// How the workers of ThreadPool sleep, are woken, change places and end: no task is left in a queue, and no timer
+// without somebody to watch the clock, while a worker sleeps; and all workers leave after shutdown. Lost wake-ups
+// show as deadlocks.
 //
-// Pool repeats ThreadPool::search(), what goes with it, and Parker, on the real queues. It makes one round where search()
-// makes four, and has one timer in place of the wheel. Who changes the one should change the other.
+// Pool repeats ThreadPool::search(), what goes with it, and Parker, on the real queues. It makes one round where
+// search() makes four, and has one timer in place of the wheel. Who changes the one should change the other.
 
 #include "relacy_atomic.hpp"
 
@@ -20,13 +21,15 @@ namespace {
 
 using enum std::memory_order;
 using model::Access;
-using model::Atomic;
 
-// The mutants: what they leave out or weaken.
+template <class T>
+using Atomic = model::Atomic<T>;
+
+// What the mutants leave out or weaken.
 constexpr bool looks_again_before_sleeping = COHORT_MUTANT != 1;
 constexpr bool last_searcher_wakes_next = COHORT_MUTANT != 2;
-constexpr bool also_when_it_gives_up = COHORT_MUTANT != 3;
-constexpr bool leaves_token = COHORT_MUTANT != 4;
+constexpr bool also_when_it_found_nothing = COHORT_MUTANT != 3;
+constexpr bool leaves_token_for_who_is_awake = COHORT_MUTANT != 4;
 constexpr bool shutdown_wakes = COHORT_MUTANT != 5;
 #if COHORT_MUTANT == 6  // who has made work does not see the announcement of who goes to sleep
 using IdleOrders = model::Weakened<Access::load, seq_cst, acquire>;
@@ -46,7 +49,6 @@ using DequeAtomic = model::Atomic<T, DequeOrders>;
 
 struct Task {
   model::Var<Task*> next;
-  int number = 0;
 };
 
 // As Parker; with a time limit, it also returns when that is over, and then says so.
@@ -72,7 +74,7 @@ class Parker {
   }
 
   void unpark() {
-    if (!leaves_token && word_.load(seq_cst) != sleeping) return;
+    if (!leaves_token_for_who_is_awake && word_.load(seq_cst) != sleeping) return;
     if (word_.exchange(token, seq_cst) == sleeping) word_.notify_one();
   }
 
@@ -338,7 +340,7 @@ class Pool : model::PlainMemory {
     }
     const std::uint64_t before = idle_.fetch_sub(one_searching, seq_cst);
     const bool sleepers = (before & (one_searching - 1)) != 0;
-    if (last_searcher_wakes_next && (also_when_it_gives_up || found != nullptr) && sleepers &&
+    if (last_searcher_wakes_next && (also_when_it_found_nothing || found != nullptr) && sleepers &&
         before / one_searching == 1 && (has_work() || timer_needs_attention())) {
       wake_one();
     }
@@ -347,7 +349,7 @@ class Pool : model::PlainMemory {
 
   std::array<std::unique_ptr<Worker>, 2> workers_{std::make_unique<Worker>(), std::make_unique<Worker>()};
   cohort::detail::BasicInjectionQueue<Task, Atomic, model::Mutex> injected_;
-  Atomic<std::uint64_t, IdleOrders> idle_;
+  model::Atomic<std::uint64_t, IdleOrders> idle_;
   Atomic<std::uint64_t> accepted_;
   Atomic<bool> stopped_;
   Atomic<int> applicants_;
@@ -364,7 +366,7 @@ class Pool : model::PlainMemory {
 };
 
 // A task from outside, and another when it has ended: workers go to sleep between them, or are about to.
-struct OneByOne : rl::test_suite<OneByOne, 3>, Pool {
+struct OneByOne final : rl::test_suite<OneByOne, 3>, Pool {
   static constexpr unsigned switches = 1;
   static constexpr rl::iteration_t executions = 30'000;
 
@@ -384,7 +386,7 @@ struct OneByOne : rl::test_suite<OneByOne, 3>, Pool {
 };
 
 // Two tasks from outside that wait for each other: it takes both workers.
-struct Pair : rl::test_suite<Pair, 3>, Pool {
+struct Pair final : rl::test_suite<Pair, 3>, Pool {
   static constexpr unsigned switches = 1;
   static constexpr rl::iteration_t executions = 30'000;
 
@@ -405,7 +407,7 @@ struct Pair : rl::test_suite<Pair, 3>, Pool {
 };
 
 // A task that submits another and waits for it, blocking its worker: the other worker must take it.
-struct Child : rl::test_suite<Child, 3>, Pool {
+struct Child final : rl::test_suite<Child, 3>, Pool {
   static constexpr unsigned switches = 1;
   static constexpr rl::iteration_t executions = 30'000;
 
@@ -428,11 +430,11 @@ struct Child : rl::test_suite<Child, 3>, Pool {
   Events ended;
 };
 
-// A task drives the pool until it is released, and then waits for another that was submitted meanwhile. Whichever worker has
-// not got the first must take the second, even when its submitter counted on the first, which was searching.
-struct Driver : rl::test_suite<Driver, 3>, Pool {
-  static constexpr unsigned switches = 1;
-  static constexpr rl::iteration_t executions = 30'000;
+// A task drives the pool until it is released, and then waits for another that was submitted meanwhile. Whichever
+// worker has not got the first must take the second, even when its submitter counted on the first, which was
+// searching.
+struct Driver final : rl::test_suite<Driver, 3>, Pool {
+  static constexpr rl::iteration_t executions = 60'000;
 
   void thread(unsigned index) {
     if (index < 2) return work(worker(index));
@@ -457,9 +459,9 @@ struct Driver : rl::test_suite<Driver, 3>, Pool {
   Events started, released, ended;
 };
 
-// A thread comes back from waiting, takes a worker's place and keeps it for long, while a timer is pending: the other worker
-// must watch the clock.
-struct Return : rl::test_suite<Return, 3>, Pool {
+// A thread comes back from waiting, takes a worker's place and keeps it for long, while a timer is pending: the other
+// worker must watch the clock.
+struct Return final : rl::test_suite<Return, 3>, Pool {
   static constexpr rl::iteration_t executions = 60'000;
 
   void thread(unsigned index) {
@@ -478,4 +480,4 @@ struct Return : rl::test_suite<Return, 3>, Pool {
 
 }  // namespace
 
-int main() { return model::explore<Driver, Child, Pair, OneByOne, Return>(); }
+int main() { return model::explore<Child, Driver, Return, Pair, OneByOne>(); }

@@ -1,5 +1,5 @@
-// WorkDeque: its owner pushes, with growth, and pops, while two thieves steal. Each element is taken exactly once, and who
-// takes it sees what the owner wrote into it.
+// WorkDeque: its owner pushes, with growth, and pops, while two thieves steal. Each element is taken exactly once,
+// and who takes it sees what the owner wrote into it.
 
 #include "relacy_atomic.hpp"
 
