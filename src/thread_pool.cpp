@@ -752,10 +752,10 @@ Node* ThreadPool::search(PoolWorker& worker, TimePoint until) noexcept {
     if (over) stop();
   }
   const std::uint64_t before = idle_.fetch_sub(one_searching, std::memory_order_seq_cst);
-  // The last searcher to find something wakes the next: those who made work meanwhile counted on us.
+  // The last searcher to leave, with something or without, wakes the next: those who made work meanwhile, and the
+  // clock, counted on it.
   const bool sleepers = (before & (one_searching - 1)) != 0;
-  if (found != nullptr && sleepers && before / one_searching == 1 && (has_work() || timers_need_attention()))
-    wake_one();
+  if (sleepers && before / one_searching == 1 && (has_work() || timers_need_attention())) wake_one();
   return found;
 }
 
