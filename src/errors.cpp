@@ -19,7 +19,9 @@ TaskError::~TaskError() = default;
 namespace detail {
 
 void throw_no_state() { throw std::future_error(std::future_errc::no_state); }
-void throw_promise_already_satisfied() { throw InvalidStateError("the promise has already been given its result"); }
+void throw_promise_already_satisfied() {
+  throw InvalidStateError("the promise has been given its result already, or its future was cancelled");
+}
 void throw_would_deadlock() {
   throw std::system_error(std::make_error_code(std::errc::resource_deadlock_would_occur),
                           "a task cannot wait for its own future");

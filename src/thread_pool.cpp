@@ -127,6 +127,11 @@ struct ThreadPool::Core {
   // max_concurrent_tasks: tasks that wait for their turn. `gated` and each state's `admitted` are under gate_mutex.
   std::mutex gate_mutex;
   NodeQueue gated;
+
+  // Tasks that wait for the permit of their first attempt; both under the mutex.
+  std::mutex unbegun_mutex;
+  detail::IntrusiveList<detail::Unbegun> unbegun;
+  bool unbegun_cancelled = false;
   std::size_t active = 0;
 
   std::atomic<bool> cancel_unstarted{false};  // set by shutdown: what is found unstarted is cancelled
@@ -830,6 +835,26 @@ void ThreadPool::cancel_unstarted() noexcept {
   }
   while (Node* node = others.pop()) schedule_last(*node);
   while (Node* node = unstarted.pop()) detail::cancel_queued(static_cast<StateBase&>(*node));
+
+  std::lock_guard lock(core.unbegun_mutex);
+  core.unbegun_cancelled = true;
+  // Under the lock, so that they stay where they are; nothing of the user's runs in such a task yet.
+  while (detail::Unbegun* task = core.unbegun.pop_front()) task->scope->request_stop();
+}
+
+void ThreadPool::add_unbegun(detail::Unbegun& task) noexcept {
+  Core& core = *core_;
+  std::lock_guard lock(core.unbegun_mutex);
+  if (core.unbegun_cancelled) {
+    task.scope->request_stop();
+  } else {
+    core.unbegun.push_back(task);
+  }
+}
+
+void ThreadPool::remove_unbegun(detail::Unbegun& task) noexcept {
+  std::lock_guard lock(core_->unbegun_mutex);
+  core_->unbegun.remove(task);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

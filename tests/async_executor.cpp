@@ -254,6 +254,53 @@ TEST_CASE("arguments taken by reference are alive until the task ends", "[execut
   REQUIRE(future.get() == 15);
 }
 
+namespace {
+
+Task<std::size_t> length(const std::string& text) {
+  co_await sleep_for(2ms);
+  co_return text.size();
+}
+Task<std::size_t> length_of_rvalue(std::string&& text) {
+  co_await sleep_for(2ms);
+  co_return text.size();
+}
+Task<std::size_t> length_with_token(std::stop_token, const std::string& text) { return length(text); }
+struct Prefix {
+  std::size_t size = 0;
+  Task<std::size_t> with(const std::string& text) const {
+    co_await sleep_for(2ms);
+    co_return size + text.size();
+  }
+};
+
+}  // namespace
+
+TEST_CASE("an argument that is converted for a reference parameter is kept converted", "[executor][arguments]") {
+  AsyncExecutor executor(2);
+  constexpr const char* text = "longer than what a string keeps within itself";
+  const std::size_t size = std::string(text).size();
+  SECTION("of a function") { REQUIRE(executor.submit(length, text).get() == size); }
+  SECTION("of a function that takes an rvalue") { REQUIRE(executor.submit(length_of_rvalue, text).get() == size); }
+  SECTION("after a stop token") { REQUIRE(executor.submit(length_with_token, text).get() == size); }
+  SECTION("of a member function") { REQUIRE(executor.submit(&Prefix::with, Prefix{1}, text).get() == 1 + size); }
+  SECTION("of a lambda with captures") {
+    const auto capturing = [more = std::size_t{2}](const std::string& s) -> Task<std::size_t> {
+      co_await sleep_for(2ms);
+      co_return s.size() + more;
+    };
+    REQUIRE(executor.submit(capturing, text).get() == size + 2);
+  }
+  SECTION("with options") {
+    Semaphore semaphore(1);
+    REQUIRE(executor.submit({.retries = 1, .semaphore = &semaphore}, length, text).get() == size);
+  }
+  SECTION("of map") {
+    std::vector<std::size_t> sizes;
+    for (const std::size_t each : executor.map(length, std::vector{text, text})) sizes.push_back(each);
+    REQUIRE(sizes == std::vector{size, size});
+  }
+}
+
 TEST_CASE("a capturing coroutine lambda is alive until the task ends", "[executor][arguments]") {
   AsyncExecutor executor(1);
   AsyncFuture<std::string> future;

@@ -247,7 +247,34 @@ TEST_CASE("shutdown cancels tasks that a worker has queued or that wait for room
     occupied.release();
     executor.shutdown();
   }
+  SECTION("waiting for the permit of the first attempt") {
+    AsyncExecutor executor(2);
+    Semaphore semaphore(0);
+    const SubmitOptions options{.retries = 1, .semaphore = &semaphore};
+    std::vector<AsyncFuture<void>> pending;
+    for (int i = 0; i < 10; ++i) pending.push_back(executor.submit(options, [&] { ++ran; }));
+    REQUIRE(eventually([&] { return executor.stats().running == 10; }));
+    executor.shutdown({.wait = true, .cancel_futures = true});
+    for (auto& future : pending) REQUIRE(future.cancelled());
+    semaphore.release();
+    REQUIRE(semaphore.try_acquire());
+  }
   REQUIRE(ran == 0);
+}
+
+TEST_CASE("shutdown does not cancel a task that waits for the permit of another attempt", "[shutdown][cancel]") {
+  AsyncExecutor executor(1);
+  Semaphore semaphore(1);
+  std::atomic<int> attempts = 0;
+  AsyncFuture<int> future = executor.submit({.retries = 1, .retry_delay = 0s, .semaphore = &semaphore}, [&] {
+    if (++attempts == 1) {
+      (void)semaphore.try_acquire();  // fails: this attempt has it
+      throw std::runtime_error("once more");
+    }
+    return 7;
+  });
+  executor.shutdown({.wait = true, .cancel_futures = true});
+  REQUIRE((future.cancelled() ? attempts == 0 : future.get() == 7));
 }
 
 // ---- Again and from everywhere -------------------------------------------------------------------------------------

@@ -188,6 +188,23 @@ TEST_CASE("sleepers wake in the order of their times") {
   REQUIRE(order.entries() == std::vector{0, 1, 2, 3, 4, 5, 6});
 }
 
+TEST_CASE("a sleeper is woken in time when the worker beside it has come to an end of its work") {
+  // One worker waits in a get() and sleeps through it; the timer is for the other to watch.
+  AsyncExecutor executor(2);
+  AsyncFuture<void> outer = executor.submit([&executor] {
+    AsyncFuture<int> inner = executor.submit([]() -> Task<int> {
+      co_await sleep_for(20ms);
+      co_return 1;
+    });
+    (void)inner.get();
+  });
+  const Stopwatch watch;
+  executor.submit([]() -> Task<> { co_await sleep_for(200ms); }).get();
+  outer.get();
+  REQUIRE(watch.elapsed() >= 200ms);
+  REQUIRE(watch.elapsed() < patience / 3);
+}
+
 TEST_CASE("a hundred thousand sleepers wake in order, hold no threads, and are never early") {
   const int count = scaled(100'000);
   AsyncExecutor executor(1);

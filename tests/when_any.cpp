@@ -206,6 +206,7 @@ TEST_CASE("when_any takes futures, and asks the tasks of the losing ones to stop
   AsyncExecutor executor(2);
   std::atomic<int> stopped{0};
   AsyncFuture<int> loser = executor.submit(never, &stopped);
+  REQUIRE(test::eventually([&] { return loser.running(); }));  // before that it would be cancelled without a word
   AsyncFuture<int> winner = executor.submit(now, 8);
   auto body = [&]() -> Task<int> {
     auto first = co_await when_any(loser, winner);

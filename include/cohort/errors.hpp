@@ -38,7 +38,8 @@ class CancelledError : public Error {
   ~CancelledError() override;
 };
 
-/// A deadline passed before the result was there. What was waited for goes on.
+/// A deadline passed before the result was there. What was waited for goes on; an attempt with a
+/// SubmitOptions::timeout has been asked to stop, and has ended.
 class TimeoutError : public Error {
  public:
   explicit TimeoutError(const std::string& what = "timed out") : Error(what) {}

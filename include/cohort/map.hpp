@@ -100,8 +100,8 @@ auto make_map(Pool& pool, const MapOptions& options, F&& f, Ranges&&... ranges);
 /// *Cancellation*: `next()` is a cancellation point. Destroying the stream cancels what has not started, asks what runs
 /// to stop, and does not wait.
 /// *Thread safety*: one thread or coroutine at a time. The input is only read in `map()` and in `next()`.
-/// *Lifetime*: the executor must outlive the use of the stream, but not the stream; input given as an lvalue must
-/// outlive its use.
+/// *Lifetime*: input given as an lvalue must outlive the use of the stream. The stream may outlive the executor: what
+/// was submitted by then has its results, and the end of the stream is an ExecutorShutdownError if there was more input.
 template <class R>
 class [[nodiscard]] ResultStream {
  public:

@@ -69,7 +69,7 @@ struct [[nodiscard]] Yield {
 /// Zero and negative durations do not suspend; one too long to count lasts until the task is asked to stop.
 /// *Cancellation*: throws CancelledError when the task is asked to stop, or has been.
 /// *Throws*: InvalidStateError in a stranger's coroutine outside any executor, where there is no timer.
-/// *Complexity*: O(1) to start and to cancel; allocates nothing. The clock is looked at about every 66 µs.
+/// *Complexity*: O(1) to start and to cancel; allocates nothing. Times are kept in steps of 66 µs, rounded up.
 template <class Rep, class Period>
 [[nodiscard]] detail::Sleep sleep_for(std::chrono::duration<Rep, Period> duration) noexcept {
   return {detail::deadline_after(detail::saturate(duration))};

@@ -15,6 +15,8 @@ namespace cohort {
 /// included, until it is done or moves itself with `co_await executor.schedule()`. On a worker of an executor, another
 /// thread takes the worker's place meanwhile.
 ///
+/// What is ready does not suspend: a long loop over ready things keeps the others waiting, unless it awaits yield().
+///
 /// *Throws*: what the awaitable throws; `std::bad_alloc`.
 /// *Lifetime*: a future given as an lvalue is copied, and its value taken as `std::move(future).get()` takes it.
 template <class A>

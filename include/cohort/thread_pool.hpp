@@ -34,6 +34,8 @@ struct ExecutorOptions {
   /// The threads are named name-0, name-1, … (cut to what the system allows).
   std::string name = "cohort";
   /// Run by each worker, with its number, before anything else. An exception from it leaves the executor's constructor.
+  /// Also run by a thread that takes a worker's place while that blocks; its exception then goes to
+  /// `on_unhandled_exception`.
   std::function<void(std::size_t worker)> on_worker_start = {};
   /// Given the exceptions that no future can carry: those of done callbacks. Must be callable from several threads at
   /// once. When empty: one line on stderr.
@@ -69,7 +71,8 @@ struct ExecutorStats {
 ///
 /// Each worker has a deque of its own, last in, first out; what comes from outside goes through one queue, first in,
 /// first out; who has nothing to do takes the oldest of somebody else's, and sleeps when there is nothing anywhere.
-/// Timers are kept by whichever worker sleeps. A worker that would block in a `get()` gives its place to another thread
+/// Timers are watched by whichever worker sleeps, and by a thread of their own while tasks with a timeout keep all of
+/// them busy. A worker that would block in a `get()` gives its place to another thread
 /// for as long.
 ///
 /// Users meet it only as the default argument of BasicAsyncExecutor; another pool has the same members, marked below as
@@ -134,6 +137,8 @@ class ThreadPool final : public detail::Scheduler {
   void guest_entered() override;
   void guest_left() noexcept override;
   void task_started() noexcept override;
+  void add_unbegun(detail::Unbegun& task) noexcept override;
+  void remove_unbegun(detail::Unbegun& task) noexcept override;
   void task_ended(detail::StateBase& task, bool had_started) noexcept override;
   void task_left() noexcept override;
   void block(detail::BlockingWait& wait) noexcept override;

@@ -56,6 +56,36 @@ class ScopedChild : Latch {
   std::atomic<bool> timed_out_{false};
 };
 
+/// Waits for the permit of a task's first attempt: until then, a shutdown may cancel the task as one that has not started.
+class [[nodiscard]] FirstPermit {
+ public:
+  class Awaiter : public Semaphore::Awaiter, Unbegun {
+   public:
+    Awaiter(Semaphore& semaphore, StateBase& task) noexcept : Semaphore::Awaiter(semaphore, &task), task_(&task) {}
+    ~Awaiter() {
+      if (registered_) task_->scheduler->remove_unbegun(*this);
+    }
+    COHORT_SUSPEND_OUT_OF_LINE bool await_suspend(std::coroutine_handle<> handle) noexcept {
+      if (task_->scheduler != nullptr && task_->scope != nullptr) {
+        registered_ = true;
+        scope = task_->scope;
+        task_->scheduler->add_unbegun(*this);
+      }
+      return Semaphore::Awaiter::await_suspend(handle);
+    }
+
+   private:
+    StateBase* task_;
+    bool registered_ = false;
+  };
+
+  explicit FirstPermit(Semaphore& semaphore) noexcept : semaphore_(&semaphore) {}
+  [[nodiscard]] Awaiter bind(StateBase* task) const noexcept { return Awaiter(*semaphore_, *task); }
+
+ private:
+  Semaphore* semaphore_;
+};
+
 /// Awaits a task for at most `timeout`, if there is one: then it is asked to stop, and fails with TimeoutError once it
 /// has ended.
 template <class T>
@@ -100,7 +130,8 @@ Task<typename Call<F, Args...>::Result> call_with_options(SubmitOptions options,
     std::exception_ptr error;
     {
       Permit permit;
-      if (options.semaphore != nullptr) permit = co_await options.semaphore->acquire();
+      if (options.semaphore != nullptr && attempt == 1) permit = co_await FirstPermit(*options.semaphore);
+      if (options.semaphore != nullptr && attempt > 1) permit = co_await options.semaphore->acquire();
       try {
         // Each attempt has arguments of its own; the last may have the originals.
         const auto make_attempt = [&] {
@@ -137,17 +168,23 @@ Task<typename Call<F, Args...>::Result> call_with_options(SubmitOptions options,
 #endif
 
 /// The same as make_call(), with options. *Throws*: `std::invalid_argument`.
-template <class F, class... Args>
-[[nodiscard]] auto make_call_with_options(const SubmitOptions& options, F&& f, Args&&... args) {
-  using Result = typename Call<std::decay_t<F>, std::decay_t<Args>...>::Result;
+template <class... Kept, class F, class... Args>
+[[nodiscard]] auto make_call_with_options_keeping(TypeList<Kept...> kept, const SubmitOptions& options, F&& f,
+                                                  Args&&... args) {
+  using Result = typename Call<std::decay_t<F>, Kept...>::Result;
   validate(options.retries, options.retry_delay, options.backoff, options.max_retry_delay, options.jitter);
-  if constexpr (!(copyable<std::decay_t<Args>> && ...)) {
+  if constexpr (!(copyable<Kept> && ...)) {
     if (options.retries > 0) throw_invalid_argument("retries must be 0 when an argument cannot be copied");
   }
   const bool plain = options.retries == 0 && options.semaphore == nullptr && !options.timeout.has_value();
-  return plain ? Task<Result>(make_call(std::forward<F>(f), std::forward<Args>(args)...))
-               : call_with_options<std::decay_t<F>, std::decay_t<Args>...>(
-                     options, std::string(options.name), std::forward<F>(f), std::forward<Args>(args)...);
+  return plain ? Task<Result>(make_call_keeping(kept, std::forward<F>(f), std::forward<Args>(args)...))
+               : call_with_options<std::decay_t<F>, Kept...>(options, std::string(options.name), std::forward<F>(f),
+                                                             std::forward<Args>(args)...);
+}
+template <class F, class... Args>
+[[nodiscard]] auto make_call_with_options(const SubmitOptions& options, F&& f, Args&&... args) {
+  return make_call_with_options_keeping(StoredArguments<F, Args...>(), options, std::forward<F>(f),
+                                        std::forward<Args>(args)...);
 }
 
 }  // namespace cohort::detail

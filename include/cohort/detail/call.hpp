@@ -116,29 +116,70 @@ Task<typename Call<std::remove_reference_t<F>, Args...>::Result> call_later(F f,
 #pragma GCC diagnostic pop
 #endif
 
-/// The parameters of a function, or of a lambda without captures.
-template <class F>
-struct Parameters {
-  static constexpr bool known = false;
-};
+/// The parameters of a function or of a class with one call operator; of others, like a generic lambda, nothing is known.
 template <class... P>
-struct ParameterList {
-  static constexpr bool known = true;
-  template <class... Args>
-  static consteval bool keep_nothing();
-};
-template <class R, class... P>
-struct Parameters<R (*)(P...)> : ParameterList<P...> {};
-template <class R, class... P>
-struct Parameters<R (*)(P...) noexcept> : ParameterList<P...> {};
-template <class C, class R, class... P>
-struct Parameters<R (C::*)(P...) const> : ParameterList<P...> {};
-template <class C, class R, class... P>
-struct Parameters<R (C::*)(P...) const noexcept> : ParameterList<P...> {};
+struct ParameterList {};
 template <class F>
-requires(std::is_empty_v<F>&& requires { &F::operator(); }) struct Parameters<F>
-    : Parameters<decltype(&F::operator())> {
+struct ParametersOf {
+  using type = void;
 };
+template <class R, class... P>
+struct ParametersOf<R (*)(P...)> {
+  using type = ParameterList<P...>;
+};
+template <class R, class... P>
+struct ParametersOf<R (*)(P...) noexcept> : ParametersOf<R (*)(P...)> {};
+// Of a member function, after the object that it is called for.
+template <class C, class R, class... P>
+struct ParametersOf<R (C::*)(P...)> {
+  using type = ParameterList<C, P...>;
+  using without_object = ParameterList<P...>;
+};
+template <class C, class R, class... P>
+struct ParametersOf<R (C::*)(P...) const> : ParametersOf<R (C::*)(P...)> {};
+template <class C, class R, class... P>
+struct ParametersOf<R (C::*)(P...) noexcept> : ParametersOf<R (C::*)(P...)> {};
+template <class C, class R, class... P>
+struct ParametersOf<R (C::*)(P...) const noexcept> : ParametersOf<R (C::*)(P...)> {};
+template <class F>
+requires requires { typename ParametersOf<decltype(&F::operator())>::without_object; }
+struct ParametersOf<F> {
+  using type = typename ParametersOf<decltype(&F::operator())>::without_object;
+};
+template <class F>
+using Parameters = typename ParametersOf<F>::type;
+
+/// Whether a stored A can be passed as a P without a temporary that a reference would be left to.
+template <class P, class A>
+inline constexpr bool binds_directly =
+    !std::is_reference_v<P> || std::is_convertible_v<A*, std::remove_reference_t<P>*>;
+template <class P, class A>
+inline constexpr bool binds_directly<P, std::reference_wrapper<A>> = binds_directly<P, A>;
+
+/// What a decayed argument A is stored as: itself; but what is converted for a reference parameter is stored converted,
+/// so that the reference, too, is good until the task ends.
+template <class P, class A>
+using Stored = std::conditional_t<!binds_directly<P, A> && std::is_convertible_v<A, std::remove_cvref_t<P>>,
+                                  std::remove_cvref_t<P>, A>;
+
+template <class... T>
+struct TypeList {};
+template <class Parameters, class... Args>
+struct StoredAs {
+  using type = TypeList<Args...>;  // parameters that are unknown, or have defaults
+};
+template <class... P, class... Args>
+requires(sizeof...(P) == sizeof...(Args)) struct StoredAs<ParameterList<P...>, Args...> {
+  using type = TypeList<Stored<P, Args>...>;
+};
+template <class Token, class... P, class... Args>
+requires(std::is_same_v<std::remove_cvref_t<Token>, std::stop_token> &&
+         sizeof...(P) == sizeof...(Args)) struct StoredAs<ParameterList<Token, P...>, Args...> {
+  using type = TypeList<Stored<P, Args>...>;
+};
+/// The arguments of a call as they are stored, a TypeList.
+template <class F, class... Args>
+using StoredArguments = typename StoredAs<Parameters<std::decay_t<F>>, std::decay_t<Args>...>::type;
 
 /// Whether a parameter of type P, given an argument that would be stored as A, ends up in the coroutine's own frame, with
 /// nothing pointing outside that did not before, and without a copy that may throw.
@@ -150,9 +191,8 @@ inline constexpr bool keeps_itself = (std::is_same_v<std::remove_cv_t<P>, A> &&
 template <class P, class A>
 inline constexpr bool keeps_itself<P&, std::reference_wrapper<A>> = std::is_convertible_v<A&, P&>;
 
-template <class... P>
-template <class... Args>
-consteval bool ParameterList<P...>::keep_nothing() {
+template <class... P, class... Args>
+[[nodiscard]] consteval bool keep_nothing(ParameterList<P...>*, TypeList<Args...>*) {
   if constexpr (sizeof...(P) == sizeof...(Args)) {
     return (keeps_itself<P, Args> && ...);
   } else {
@@ -163,12 +203,14 @@ consteval bool ParameterList<P...>::keep_nothing() {
 /// Whether F is a coroutine function that can be called straight away: nothing needs to be kept beside its own frame.
 template <class F, class... Args>
 [[nodiscard]] consteval bool calls_directly() {
-  if constexpr (!Parameters<F>::known) {
+  if constexpr (std::is_void_v<Parameters<F>> || !(std::is_pointer_v<F> || std::is_empty_v<F>)) {
+    return false;
+  } else if constexpr (!std::is_invocable_v<const F&, Args...>) {
     return false;
   } else if constexpr (!ResultOf<typename Call<F, Args...>::Returned>::is_task || Call<F, Args...>::takes_token) {
     return false;
   } else {
-    return Parameters<F>::template keep_nothing<Args...>();
+    return keep_nothing(static_cast<Parameters<F>*>(nullptr), static_cast<TypeList<Args...>*>(nullptr));
   }
 }
 
@@ -181,12 +223,12 @@ Task<R> fail_later(std::exception_ptr error) {
 
 /// A task that calls `f(args...)`: the coroutine's own where that is all it takes, else one that keeps callable and
 /// arguments.
-template <class F, class... Args>
-[[nodiscard]] auto make_call(F&& f, Args&&... args) {
+template <class... Kept, class F, class... Args>
+[[nodiscard]] auto make_call_keeping(TypeList<Kept...>, F&& f, Args&&... args) {
   using Function = std::decay_t<F>;
-  if constexpr (calls_directly<Function, std::decay_t<Args>...>()) {
+  if constexpr (calls_directly<Function, Kept...>()) {
     // What it throws before its coroutine exists is the task's, like all that it throws later.
-    using Result = typename Call<Function, std::decay_t<Args>...>::Result;
+    using Result = typename Call<Function, Kept...>::Result;
     try {
       return Task<Result>(std::invoke(std::forward<F>(f), std::forward<Args>(args)...));
     } catch (const std::bad_alloc&) {
@@ -195,8 +237,12 @@ template <class F, class... Args>
       return fail_later<Result>(std::current_exception());
     }
   } else {
-    return call_later<Function, std::decay_t<Args>...>(std::forward<F>(f), std::forward<Args>(args)...);
+    return call_later<Function, Kept...>(std::forward<F>(f), std::forward<Args>(args)...);
   }
+}
+template <class F, class... Args>
+[[nodiscard]] auto make_call(F&& f, Args&&... args) {
+  return make_call_keeping(StoredArguments<F, Args...>(), std::forward<F>(f), std::forward<Args>(args)...);
 }
 
 }  // namespace cohort::detail

@@ -9,7 +9,16 @@
 namespace cohort::detail {
 
 class BlockingWait;
+class Scope;
 struct StateBase;
+
+/// A task that waits for the permit of its first attempt: nothing of what was submitted has begun.
+struct Unbegun {
+  Unbegun* next = nullptr;
+  Unbegun* previous = nullptr;
+  bool linked = false;
+  Scope* scope = nullptr;
+};
 
 /// Something to be told, once, when a time has come. Its links belong to the scheduler that it is armed with.
 struct Timer {
@@ -60,6 +69,10 @@ class Scheduler {
 
   /// A submitted task of this scheduler has been claimed to run, on whichever thread.
   virtual void task_started() noexcept = 0;
+
+  /// It waits for its first permit, until remove_unbegun(): a shutdown that cancels what has not started asks it to stop.
+  virtual void add_unbegun(Unbegun& task) noexcept = 0;
+  virtual void remove_unbegun(Unbegun& task) noexcept = 0;
 
   /// It has ended, or was cancelled without having started. Told before its future shows it, so that whoever has the
   /// result finds it counted.

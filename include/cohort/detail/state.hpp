@@ -138,7 +138,12 @@ struct ResultSlot {
     if constexpr (elsewhere) {
       pointer = new T(std::forward<Args>(args)...);
     } else {
-      ::new (static_cast<void*>(bytes)) T(std::forward<Args>(args)...);
+      if constexpr (std::is_arithmetic_v<T> && sizeof...(Args) == 1) {
+        // `co_return 0` for a std::size_t is no reason for a warning about signs in here.
+        ::new (static_cast<void*>(bytes)) T(static_cast<T>(std::forward<Args>(args))...);
+      } else {
+        ::new (static_cast<void*>(bytes)) T(std::forward<Args>(args)...);
+      }
     }
   }
   [[nodiscard]] T& get() noexcept {
