@@ -8,9 +8,12 @@
 #include <cohort/async_executor.hpp>
 #include <cohort/async_future.hpp>
 #include <cohort/async_promise.hpp>
+#include <cohort/concurrent_execution_backend.hpp>
 #include <cohort/duration.hpp>
 #include <cohort/errors.hpp>
+#include <cohort/execution_backend.hpp>
 #include <cohort/map.hpp>
+#include <cohort/noop_execution_backend.hpp>
 #include <cohort/semaphore.hpp>
 #include <cohort/sleep.hpp>
 #include <cohort/stop_token.hpp>
