@@ -42,9 +42,9 @@ struct Process {
   std::size_t limit = 0;             // of each output
   Phase phase = Phase::running;
   bool leader_exited = false;
-  bool lost = false;                         // reaped by the application: the group's number may be another's now
   TimePoint due = TimePoint::max();          // when there is something to do that no descriptor tells
-  TimePoint give_up;                         // when reaped: until when to wait for the group
+  Duration delay{};                          // when reaped: until the next look at the group
+  TimePoint give_up;                         // when reaped: when to look no more
   std::atomic<bool> stop_asked{false};       // by stop()
   std::atomic<bool> leader_reported{false};  // by the thread that waits for it where there is no pidfd
   Process* next = nullptr;

@@ -4,6 +4,7 @@
 
 #include "descriptor.hpp"
 #include "fork_guard.hpp"
+#include "process_group.hpp"
 #include "process_spawn.hpp"
 
 #include <cohort/detail/intrusive_list.hpp>
@@ -35,7 +36,7 @@ namespace {
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
-// How long what was killed together with its leader may take to go: longer only if nobody reaps orphans here.
+// How long what was killed together with its leader may take to die.
 constexpr Duration patience = 1s;
 
 // A thread that is made meanwhile never gets a signal that was meant for the application.
@@ -75,13 +76,11 @@ int wait_for(int pid, siginfo_t& info, int options) noexcept {
   return result;
 }
 
-void reap(int pid) noexcept {
-  siginfo_t info;
-  wait_for(pid, info, 0);
-}
-
+// The group's number is ours as long as its leader is not reaped, which the application may do behind our back.
 void signal_group(const Process& process, int signal) noexcept {
-  if (!process.lost) ::kill(-process.pid, signal);
+  siginfo_t info;
+  if (process.leader_exited && wait_for(process.pid, info, WNOHANG | WNOWAIT) != 0) return;
+  ::kill(-process.pid, signal);
 }
 
 void close_pipe(int& pipe) noexcept {
@@ -148,8 +147,9 @@ void ProcessMonitor::Implementation::start(Process& process, const ExecutableTas
     try {
       start_waiter(process);
     } catch (...) {
-      signal_group(process, SIGKILL);
-      reap(process.pid);
+      siginfo_t info;
+      ::kill(-process.pid, SIGKILL);
+      wait_for(process.pid, info, 0);
       throw;
     }
   }
@@ -313,19 +313,21 @@ bool ProcessMonitor::Implementation::is_over(Process& process) noexcept {
   }
   if (process.pipes[0] >= 0 || process.pipes[1] >= 0) return false;
 
-  // The group's number is ours as long as its leader is not reaped.
   if (process.phase != Phase::reaped) {
     const bool stopping = process.phase != Phase::running;
     if (stopping) signal_group(process, SIGKILL);  // those that have no pipe
-    if (!process.lost) reap(process.pid);
+    siginfo_t info;
+    wait_for(process.pid, info, WNOHANG);  // reaps it
     if (!stopping) return true;
     process.phase = Phase::reaped;
+    process.delay = 1ms;
     process.give_up = deadline_after(patience);
+  } else {
+    process.delay *= 2;
   }
-  if (process.lost || (::kill(-process.pid, 0) != 0 && errno == ESRCH)) return true;  // 0: only asks
   const TimePoint now = Clock::now();
-  process.due = now + 1ms;
-  return now >= process.give_up;
+  process.due = now + process.delay;
+  return now >= process.give_up || is_dead_group(process.pid, process.delay > 4ms);
 }
 
 void ProcessMonitor::Implementation::look_at_leader(Process& process) noexcept {
@@ -337,8 +339,8 @@ void ProcessMonitor::Implementation::look_at_leader(Process& process) noexcept {
   if (result != 0) {
     // Nobody knows: the application ignores SIGCHLD, or has reaped it.
     process.end.exit_code = -1;
-    if (process.phase != Process::Phase::running) signal_group(process, SIGKILL);  // while it must still be the same
-    process.lost = true;
+    // Its group can be told from another's only now, when it must still be the same.
+    if (process.phase != Process::Phase::running) ::kill(-process.pid, SIGKILL);
   } else if (info.si_code == CLD_EXITED) {
     process.end.exit_code = info.si_status;
   } else {
