@@ -396,13 +396,15 @@ void ProcessMonitor::start(Process& process, const ExecutableTask& task) {
   if (implementation_->from_before_fork()) {
     throw ExecutorShutdownError("the executor belongs to the process before the fork");
   }
-  implementation_->start(process, task);
+  const auto implementation = implementation_;  // `ended` may destroy the monitor before we return
+  implementation->start(process, task);
 }
 
 void ProcessMonitor::stop(Process& process) noexcept {
   if (implementation_->from_before_fork()) return;
+  const auto implementation = implementation_;                // as in start()
   process.stop_asked.store(true, std::memory_order_release);  // pairs with is_over()
-  implementation_->wake();
+  implementation->wake();
 }
 
 }  // namespace cohort::detail
