@@ -76,7 +76,7 @@ int wait_for(int pid, siginfo_t& info, int options) noexcept {
   return result;
 }
 
-// The group's number is ours as long as its leader is not reaped, which the application may do behind our back.
+// The group's number is ours as long as its leader is not reaped, which the application may do unasked.
 void signal_group(const Process& process, int signal) noexcept {
   siginfo_t info;
   if (process.leader_exited && wait_for(process.pid, info, WNOHANG | WNOWAIT) != 0) return;
@@ -114,8 +114,9 @@ class ProcessMonitor::Implementation : public std::enable_shared_from_this<Imple
   // Whether there may be news from `descriptor`, the next that sleep() has asked about.
   bool has_news(int descriptor, std::size_t& next) const noexcept {
     if (descriptor < 0) return false;
+    const std::size_t asked = next++;
     // Those it did not ask about: nothing blocks, so it does no harm to look.
-    return next >= polls_.size() || polls_[next++].revents != 0;
+    return asked >= polls_.size() || polls_[asked].revents != 0;
   }
 
   const Duration kill_grace_;
@@ -395,13 +396,15 @@ void ProcessMonitor::start(Process& process, const ExecutableTask& task) {
   if (implementation_->from_before_fork()) {
     throw ExecutorShutdownError("the executor belongs to the process before the fork");
   }
-  implementation_->start(process, task);
+  const auto implementation = implementation_;  // `ended` may destroy the monitor before we return
+  implementation->start(process, task);
 }
 
 void ProcessMonitor::stop(Process& process) noexcept {
   if (implementation_->from_before_fork()) return;
+  const auto implementation = implementation_;                // as in start()
   process.stop_asked.store(true, std::memory_order_release);  // pairs with is_over()
-  implementation_->wake();
+  implementation->wake();
 }
 
 }  // namespace cohort::detail

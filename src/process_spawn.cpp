@@ -115,7 +115,8 @@ Descriptor open_input(std::string_view bytes) {
 }
 
 // The write end of a pipe, ours until the child has its copy. A fork that another thread makes in between copies it
-// too, and would keep the pipe from its end for as long as that process lives: so the process closes it, first of all.
+// too, and would keep the pipe from its end for as long as that process lives: so that process closes it, first of all.
+// (One made without the handlers of fork, by clone or vfork, closes it when it runs a program.)
 class WriteEnd {
  public:
   WriteEnd() = default;
@@ -240,7 +241,7 @@ Spawned spawn(const ExecutableTask& task) {
   const std::vector<std::string> line = command_line(task);
   std::vector<std::string> entries;
   if (task.environment) {
-    for (const auto& [name, value] : *task.environment) entries.push_back(name + "=" + value);
+    for (const auto& [name, value] : *task.environment) entries.emplace_back(name).append("=").append(value);
   }
   const std::vector<char*> entry_pointers = pointers_to(entries);
 
