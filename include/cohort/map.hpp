@@ -130,7 +130,8 @@ class [[nodiscard]] ResultStream {
   /// The next result; nothing at the end and ever after.
   [[nodiscard]] Task<Next> next() {
     if (detail::StateBase* state = unfinished()) {
-      co_await detail::Settled(*state, timeout_.has_value() ? detail::deadline_after(*timeout_) : TimePoint::max());
+      const TimePoint until = deadline();  // not in the expression below: see docs/limitations.md, GCC 12
+      co_await detail::Settled(*state, until);
     }
     co_return take();
   }
@@ -172,10 +173,13 @@ class [[nodiscard]] ResultStream {
 
   [[nodiscard]] Next next_blocking() {
     if (detail::StateBase* state = unfinished()) {
-      const TimePoint deadline = timeout_.has_value() ? detail::deadline_after(*timeout_) : TimePoint::max();
-      if (!detail::wait_until_done(*state, deadline)) detail::throw_timeout("the next result is not there yet");
+      if (!detail::wait_until_done(*state, deadline())) detail::throw_timeout("the next result is not there yet");
     }
     return take();
+  }
+
+  [[nodiscard]] TimePoint deadline() const noexcept {
+    return timeout_.has_value() ? detail::deadline_after(*timeout_) : TimePoint::max();
   }
 
   // What the next result waits for, if anything.

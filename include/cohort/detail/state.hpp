@@ -130,41 +130,19 @@ struct alignas(frame_alignment) StateBase : Node {
 /// Room for a result of type T, in front of its StateBase.
 template <class T>
 struct ResultSlot {
-  using Stored = T;
-  static constexpr bool elsewhere = alignof(T) > frame_alignment;  // GCC does not align frames further
-
   template <class... Args>
   void emplace(Args&&... args) {
-    if constexpr (elsewhere) {
-      pointer = new T(std::forward<Args>(args)...);
+    if constexpr (std::is_arithmetic_v<T> && sizeof...(Args) == 1) {
+      // `co_return 0` for a std::size_t is no reason for a warning about signs in here.
+      ::new (static_cast<void*>(bytes)) T(static_cast<T>(std::forward<Args>(args))...);
     } else {
-      if constexpr (std::is_arithmetic_v<T> && sizeof...(Args) == 1) {
-        // `co_return 0` for a std::size_t is no reason for a warning about signs in here.
-        ::new (static_cast<void*>(bytes)) T(static_cast<T>(std::forward<Args>(args))...);
-      } else {
-        ::new (static_cast<void*>(bytes)) T(std::forward<Args>(args)...);
-      }
+      ::new (static_cast<void*>(bytes)) T(std::forward<Args>(args)...);
     }
   }
-  [[nodiscard]] T& get() noexcept {
-    if constexpr (elsewhere) {
-      return *pointer;
-    } else {
-      return *std::launder(reinterpret_cast<T*>(bytes));
-    }
-  }
-  void destroy() noexcept {
-    if constexpr (elsewhere) {
-      delete pointer;
-    } else {
-      get().~T();
-    }
-  }
+  [[nodiscard]] T& get() noexcept { return *std::launder(reinterpret_cast<T*>(bytes)); }
+  void destroy() noexcept { get().~T(); }
 
-  union {
-    alignas(elsewhere ? frame_alignment : alignof(T)) std::byte bytes[elsewhere ? sizeof(void*) : sizeof(T)];
-    T* pointer;
-  };
+  alignas(T) std::byte bytes[sizeof(T)];
 };
 
 template <class T>
@@ -185,11 +163,18 @@ struct ResultSlot<void> {
 
 /// Whether a result needs nothing done at its end.
 template <class T>
-inline constexpr bool has_trivial_result = std::is_trivially_destructible_v<T> && alignof(T) <= frame_alignment;
+inline constexpr bool has_trivial_result = std::is_trivially_destructible_v<T>;
 template <class T>
 inline constexpr bool has_trivial_result<T&> = true;
 template <>
 inline constexpr bool has_trivial_result<void> = true;
+
+template <std::size_t size>
+struct Padding {
+  std::byte bytes[size];
+};
+template <>
+struct Padding<0> {};
 
 template <class T>
 struct alignas(frame_alignment) State {
@@ -199,18 +184,30 @@ struct alignas(frame_alignment) State {
 
   /// Memory for a state followed by `frame_size` bytes of frame.
   [[nodiscard]] static StateBase& create(std::size_t frame_size) {
-    const std::size_t size = sizeof(State) + frame_size;
-    State* state = ::new (allocate_frame(size)) State(size);
+    // A result that needs more alignment than any block has: the frame then has it, too, since it may hold such a thing.
+    constexpr std::size_t slack = alignof(State) - frame_alignment;
+    const std::size_t size = sizeof(State) + frame_size + slack;
+    void* const block = allocate_frame(size);
+    std::size_t space = size;
+    void* place = block;
+    if constexpr (slack != 0) std::align(alignof(State), sizeof(State), place, space);
+    State* const state = ::new (place) State(size - space, size);
     return state->base;
   }
 
   ResultSlot<T> result;
+  // The base is last, whatever the alignment: its frame comes right behind it.
+  [[no_unique_address]] Padding<alignof(ResultSlot<T>) <= frame_alignment
+                                    ? 0
+                                    : (alignof(ResultSlot<T>) - sizeof(StateBase) % alignof(ResultSlot<T>)) %
+                                          alignof(ResultSlot<T>)>
+      padding;
   StateBase base;
 
  private:
   // Nothing to call for most results: the hot path is spared an indirect call.
-  explicit State(std::size_t size) noexcept
-      : base(has_trivial_result<T> ? nullptr : &destroy_result, base_offset(), size) {}
+  State(std::size_t offset, std::size_t size) noexcept
+      : base(has_trivial_result<T> ? nullptr : &destroy_result, offset + base_offset(), size) {}
 
   static constexpr std::size_t base_offset() noexcept { return sizeof(State) - sizeof(StateBase); }
   static void destroy_result(StateBase& base) noexcept { of(base).result.destroy(); }
