@@ -6,6 +6,7 @@
 #include <cohort/stop_token.hpp>
 
 #include <algorithm>     // for std::min
+#include <atomic>        // for std::atomic
 #include <limits>        // for std::numeric_limits
 #include <stdexcept>     // for std::invalid_argument
 #include <stop_token>    // for std::stop_callback
@@ -96,7 +97,11 @@ class [[nodiscard]] ProcessRun : detail::Process {
   };
   [[nodiscard]] Awaiter bind(detail::StateBase* task) noexcept { return Awaiter(*this, task); }
 
-  void stop() noexcept { monitor_->stop(*this); }
+  // At any time, from any thread.
+  void stop() noexcept {
+    stop_wanted_.store(true, std::memory_order_seq_cst);  // pairs with begin(): one of the two sees the other's store
+    if (started_.load(std::memory_order_seq_cst)) monitor_->stop(*this);
+  }
 
  private:
   // True when the coroutine is suspended.
@@ -108,6 +113,9 @@ class [[nodiscard]] ProcessRun : detail::Process {
     };
     try {
       monitor_->start(*this, *program_);
+      // It may have ended already; this is still here, until finish().
+      started_.store(true, std::memory_order_seq_cst);
+      if (stop_wanted_.load(std::memory_order_seq_cst)) monitor_->stop(*this);
     } catch (...) {
       error_ = std::current_exception();
       suspension_.fire(detail::Wake::ready);
@@ -118,6 +126,8 @@ class [[nodiscard]] ProcessRun : detail::Process {
   detail::ProcessMonitor* monitor_;
   const ExecutableTask* program_;
   detail::Suspension suspension_;
+  std::atomic<bool> started_{false};
+  std::atomic<bool> stop_wanted_{false};
   std::exception_ptr error_;
 };
 

@@ -7,6 +7,7 @@
 #include <cohort/cohort.hpp>
 
 #include <any>        // for any_cast
+#include <atomic>     // for atomic
 #include <map>        // for map
 #include <memory>     // for unique_ptr
 #include <stdexcept>  // for runtime_error
@@ -135,8 +136,9 @@ TEMPLATE_TEST_CASE("a batch with a fault is refused as a whole", BACKENDS) {
 TEMPLATE_TEST_CASE("each task is reported running and then in exactly one terminal state", BACKENDS) {
   auto backend = TestType::make();
   Log<Change> changes;
+  std::atomic<int> contradictions = 0;
   backend.register_callback([&](const TaskResult& result, TaskState state) {
-    CHECK(result.state == state);
+    if (result.state != state) ++contradictions;
     changes.add({result.uid, state});
   });
   std::vector<TaskDescription> batch;
@@ -151,6 +153,7 @@ TEMPLATE_TEST_CASE("each task is reported running and then in exactly one termin
     REQUIRE(states == std::vector{TaskState::running, TaskState::done});
   }
   REQUIRE(changes.size() == 200);
+  REQUIRE(contradictions == 0);
 }
 
 TEMPLATE_TEST_CASE("callbacks are called in the order registered and do not disturb each other", BACKENDS) {
