@@ -177,7 +177,11 @@ template <>
 struct Padding<0> {};
 
 template <class T>
-struct alignas(frame_alignment) State {
+inline constexpr std::size_t state_alignment = alignof(ResultSlot<T>) > frame_alignment ? alignof(ResultSlot<T>)
+                                                                                        : frame_alignment;
+
+template <class T>
+struct alignas(state_alignment<T>) State {
   [[nodiscard]] static State& of(StateBase& base) noexcept {
     return *reinterpret_cast<State*>(reinterpret_cast<std::byte*>(&base) - base_offset());
   }
@@ -197,10 +201,7 @@ struct alignas(frame_alignment) State {
 
   ResultSlot<T> result;
   // The base is last, whatever the alignment: its frame comes right behind it.
-  [[no_unique_address]] Padding<alignof(ResultSlot<T>) <= frame_alignment
-                                    ? 0
-                                    : (alignof(ResultSlot<T>) - sizeof(StateBase) % alignof(ResultSlot<T>)) %
-                                          alignof(ResultSlot<T>)>
+  [[no_unique_address]] Padding<(state_alignment<T> - sizeof(StateBase) % state_alignment<T>) % state_alignment<T>>
       padding;
   StateBase base;
 
