@@ -50,7 +50,7 @@ class Lines {
   Lines(const Lines&) = delete;
   Lines& operator=(const Lines&) = delete;
 
-  /// The next line; nothing at the end and after a stop. Blocks.
+  /// The next line; nothing at the end. Blocks until there is one, or a stop.
   std::optional<std::string> next(const std::stop_token& stop) {
     std::string line;
     for (bool more = true; more; more = fill(stop)) {
@@ -96,9 +96,10 @@ class Commands {
   /// The next one; nothing at the end and after a stop. Blocks. Throws: `std::system_error`.
   std::optional<std::string> next(const std::stop_token& stop) {
     std::optional<std::string> argument;
+    if (stop.stop_requested()) return argument;
     if (lines_) {
       argument = lines_->next(stop);
-    } else if (!stop.stop_requested() && next_ < options_.arguments->size()) {
+    } else if (next_ < options_.arguments->size()) {
       argument = (*options_.arguments)[next_++];
     }
     if (argument && !options_.command.empty()) argument = insert(quoted(*argument));

@@ -123,6 +123,9 @@ echo end >expected
 run -j2 --halt soon,fail=1 ::: 'sleep 0.2; exit 5' 'sleep 0.6; echo end' 'echo started'
 check "--halt soon" 5
 : >expected
+printf 'exit 6\necho no\n' >input
+run -j1 --halt soon;                            check "--halt soon, with lines left" 6
+: >input
 run --halt now ::: 'kill -KILL $$';             check "--halt now, after a signal" 137
 echo failed >expected
 run -j2 -k --halt now ::: "sleep $marker" 'echo failed; exit 3'
@@ -172,8 +175,11 @@ sleep 1
 before=-1
 while now=$(wc -l <log); [ "$now" -gt $before ]; do before=$now; sleep 1; done
 [ $before -le 1005 ] || fail "--keep-order with a slow job ($before jobs have ended)"
-kill -INT $pid; touch go
-within 10 gone $pid || fail "--keep-order with a slow job, and SIGINT"
+kill -INT $pid
+sleep 0.2
+touch go
+within 10 gone $pid || fail "--keep-order with a slow job, and SIGINT (it does not end)"
+[ $(($(wc -l <log) - before)) -le 5 ] || fail "--keep-order with a slow job, and SIGINT (jobs were started)"
 pass "--keep-order with a slow job"
 
 yes | "$program" "sleep 0.01; echo" 2>errors | head -n 1 >output
@@ -203,7 +209,7 @@ start() {
   pid=$!
   within 10 test -e begun || fail "$title (nothing was begun)"
 }
-# ended TITLE STATUS: soon, with what was expected, and without leaving anything behind
+# ended TITLE STATUS: before long, with what was expected, and without leaving anything behind
 ended() {
   within 10 gone $pid || fail "$1 (it does not end)"
   wait $pid
