@@ -619,6 +619,10 @@ TEST_CASE("the application's own children and signal handlers are left alone", "
 }
 
 TEST_CASE("where descriptors run out a task fails and the next ones work", "[backend][program]") {
+  if (address_sanitizer) {
+    WARN("not with this sanitizer: its checks of virtual calls need descriptors themselves");
+    return;
+  }
   ConcurrentExecutionBackend backend(ExecutorOptions{.max_workers = 2}, BackendOptions{.max_processes = 1});
   REQUIRE(run(backend, program("", "true")).state == TaskState::done);
   rlimit limit = {};

@@ -458,6 +458,10 @@ TEST_CASE("what cannot be started says why") {
 }
 
 TEST_CASE("where descriptors run out a start fails or succeeds, and leaves nothing behind") {
+  if (address_sanitizer) {
+    WARN("not with this sanitizer: its checks of virtual calls need descriptors themselves");
+    return;
+  }
   const bool use_pidfd = GENERATE(true, false);
   ProcessMonitor monitor(5s, use_pidfd);
   ExecutableTask task = shell("cat; exit 4");
