@@ -55,6 +55,9 @@ requires(sizeof...(Awaitables) > 0 && (detail::AwaitableAsTask<Awaitables> && ..
                              detail::as_task(std::forward<Awaitables>(awaitables))...);
 }
 
+/// Of nothing: an empty tuple.
+[[nodiscard]] inline Task<std::tuple<>> when_all() { co_return std::tuple<>(); }
+
 /// The same for a range of awaitables of one type; a vector of their values. An rvalue range is taken apart.
 template <std::ranges::input_range Range>
 requires(detail::AwaitableAsTask<detail::RangeElement<Range>> && !detail::AwaitableAsTask<Range>)
