@@ -97,6 +97,14 @@ TEST_CASE("when_all of one awaitable") {
   REQUIRE(sync_wait(body()) == 8);
 }
 
+TEST_CASE("when_all of nothing is an empty tuple") {
+  auto body = []() -> Task<std::size_t> {
+    const auto nothing = co_await when_all();
+    co_return std::tuple_size_v<std::remove_const_t<decltype(nothing)>>;
+  };
+  REQUIRE(sync_wait(body()) == 0);
+}
+
 TEST_CASE("when_all of a range gives a vector in the order of the range") {
   auto body = [](int count) -> Task<std::vector<int>> {
     std::vector<Task<int>> tasks;
