@@ -30,15 +30,14 @@ bool FutureAwaiterBase::wait(std::coroutine_handle<> handle) {
     wake_ = Wake::stopped;
     return false;
   }
-  if (parent_task_ != nullptr && parent_task_->scope == &task->own_scope) throw_would_deadlock();
+  if (parent != nullptr && parent->scope == &task->own_scope) throw_would_deadlock();
   if (task->done()) return false;
   if (deadline_ != nullptr) {
     if (deadline_->time <= std::chrono::steady_clock::now()) {
       wake_ = Wake::timed_out;
       return false;
     }
-    if (parent_task_ == nullptr && thread_context().scheduler == nullptr)
-      throw_needs_scheduler("a wait with a timeout");
+    if (parent == nullptr && thread_context().scheduler == nullptr) throw_needs_scheduler("a wait with a timeout");
   }
   begin_wait(handle);
   return wait_.finish();
@@ -49,24 +48,23 @@ void FutureAwaiterBase::begin_wait(std::coroutine_handle<> handle) noexcept {
   waited_ = true;
   wake_ = Wake::none;
   wait_.awaited = task;
-  wait_.source.owner = &wait_;
-  wait_.source.notify = [](Waiter& waiter) noexcept { static_cast<Wait::Source&>(waiter).owner->fire(Wake::ready); };
+  wait_.notify = [](Waiter& waiter) noexcept { static_cast<Wait&>(waiter).Suspension::fire(Wake::ready); };
   wait_.begin(
-      handle, parent_task_,
+      handle, parent,
       [](Suspension& suspension) noexcept {
         auto& self = static_cast<Wait&>(suspension);
-        return self.awaited->waiters.remove(self.source);
+        return self.awaited->waiters.remove(self);
       },
       deadline_ != nullptr ? &deadline_->source : nullptr);
   wait_.add_source();
-  if (!task->waiters.add(wait_.source)) wait_.fire(Wake::ready);
+  if (!task->waiters.add(wait_)) wait_.fire(Wake::ready);
   if (!deaf_) wait_.watch_stop();
   if (deadline_ != nullptr) wait_.watch_deadline(deadline_->time);
 }
 
-void FutureAwaiterBase::detach_this(InlineAwait& await) noexcept {
-  auto& self = static_cast<FutureAwaiterBase&>(await);
-  self.begin_wait(self.parent);
+void InlineAwait::detach() noexcept {
+  auto& self = static_cast<FutureAwaiterBase&>(*this);
+  self.begin_wait(parent->frame());
   self.wait_.finish_detached();
 }
 

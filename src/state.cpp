@@ -135,8 +135,8 @@ std::coroutine_handle<> finish_root(StateBase& state) noexcept {
   if (InlineAwait* await = state.inline_await; await != nullptr) {
     // It ran to its end on the stack of the one who awaits it, who goes on.
     context.inline_awaits = await->previous;
-    context.current = await->parent_scope;
-    next = await->parent;
+    context.current = await->parent->scope;
+    next = await->parent->frame();
     if (await->consumes && state.references.load(std::memory_order_acquire) ==
                                StateBase::one_handle + StateBase::one_owner) {  // acquire: as in drop()
       // The awaiter holds the only handle, and is not running: nobody else can see the state.

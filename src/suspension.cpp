@@ -5,7 +5,7 @@ namespace cohort::detail {
 void Suspension::begin(std::coroutine_handle<> handle, StateBase* task, RemoveSource remove,
                        TimeSource* time) noexcept {
   suspending();
-  run = &run_node;
+  Node::run = &run_node;
   handle_ = handle;
   scheduler_ = task != nullptr ? task->scheduler : thread_context().scheduler;
   scope_ = task != nullptr ? task->scope : nullptr;
@@ -18,10 +18,9 @@ void Suspension::add_source() noexcept { pending_.fetch_add(1, std::memory_order
 
 void Suspension::watch_stop() noexcept {
   if (scope_ == nullptr) return;
-  stop_.owner = this;
-  stop_.fire = [](StopNode& node) noexcept { static_cast<StopSource&>(node).owner->fire(Wake::stopped); };
+  StopNode::fire = [](StopNode& node) noexcept { static_cast<Suspension&>(node).fire(Wake::stopped); };
   add_source();
-  if (!scope_->add(stop_)) fire(Wake::stopped);
+  if (!scope_->add(*this)) fire(Wake::stopped);
 }
 
 void Suspension::watch_deadline(TimePoint time) noexcept {
@@ -43,7 +42,7 @@ bool Suspension::claim(Wake reason) noexcept {
 std::uint32_t Suspension::remove_sources() noexcept {
   std::uint32_t removed = 0;
   if (remove_ != nullptr && remove_(*this)) ++removed;
-  if (scope_ != nullptr && scope_->remove(stop_)) ++removed;
+  if (scope_ != nullptr && scope_->remove(*this)) ++removed;
   if (time_ != nullptr && scheduler_->disarm(*time_)) ++removed;
   return removed;
 }
@@ -109,7 +108,7 @@ void detach_inline_awaits(ThreadContext& context) noexcept {
   while (await != nullptr) {
     InlineAwait* below = await->previous;  // first: once registered, the await may be over and gone
     await->task->inline_await = nullptr;
-    await->detach(*await);
+    await->detach();
     await = below;
   }
 }

@@ -20,9 +20,8 @@ class SpinWait {
 /// Links for FlaggedList; they belong to the list's lock.
 template <class T>
 struct FlaggedLink {
-  T* next = nullptr;
+  T* next = nullptr;  // null: it is in no list
   T* previous = nullptr;
-  bool linked = false;
 };
 
 /// A list of waiting things, and two flags that say whether it still makes sense to wait, in one word.
@@ -68,7 +67,6 @@ class FlaggedList {
     std::uintptr_t word = lock();
     const bool open = (word & closed) == 0;
     if (open) {
-      element.linked = true;
       if (T* first = pointer(word)) {
         T* last = first->previous;
         last->next = &element;
@@ -87,7 +85,7 @@ class FlaggedList {
   /// Takes `element` out; false when it is not in: never added, or taken by the one who closed the list.
   bool remove(T& element) noexcept {
     const std::uintptr_t word = lock();
-    const bool was_in = element.linked;
+    const bool was_in = element.next != nullptr;
     unlock(was_in ? without(word, element) : word);
     return was_in;
   }
@@ -159,9 +157,9 @@ class FlaggedList {
   }
 
   static std::uintptr_t without(std::uintptr_t word, T& element) noexcept {
-    element.linked = false;
     T* first = pointer(word);
     T* next = element.next;
+    element.next = nullptr;
     if (next == &element) return word & flags;
     element.previous->next = next;
     next->previous = element.previous;

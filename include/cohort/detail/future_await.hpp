@@ -84,8 +84,8 @@ class FutureAwaiterBase : protected InlineAwait {
   [[nodiscard]] bool await_ready() const noexcept { return task->done() && !asked_to_stop(); }
 
   COHORT_SUSPEND_OUT_OF_LINE std::coroutine_handle<> await_suspend(std::coroutine_handle<> handle) {
-    if (parent_task_ != nullptr && thread_context().deque != nullptr && thread_context().deque->newest() == task &&
-        try_run_inline(handle)) {
+    if (parent != nullptr && thread_context().deque != nullptr && thread_context().deque->newest() == task &&
+        try_run_inline()) {
       return transfer(task->frame());
     }
     return wait(handle) ? std::noop_coroutine() : handle;
@@ -98,8 +98,9 @@ class FutureAwaiterBase : protected InlineAwait {
     Suspension::TimeSource source = {};
   };
 
-  FutureAwaiterBase(StateBase& awaited, StateBase* parent_state) noexcept : parent_task_(parent_state) {
+  FutureAwaiterBase(StateBase& awaited, StateBase* parent_state) noexcept {
     task = &awaited;
+    parent = parent_state;
   }
   ~FutureAwaiterBase() = default;
 
@@ -108,25 +109,29 @@ class FutureAwaiterBase : protected InlineAwait {
       throw_unless_ready(waited_ ? wait_.reason() : wake_, "the future is not done yet");
   }
 
-  bool deaf_ = false;             // to a stop of the awaiting task
-  Deadline* deadline_ = nullptr;  // none
+  bool deaf_ = false;  // to a stop of the awaiting task
 
  private:
-  struct Wait : Suspension {
-    struct Source : Waiter {
-      Wait* owner;
-    };
-    Source source;
+  bool waited_ = false;
+  Wake wake_ = Wake::ready;  // unless waited_: why it went on
+
+ protected:
+  Deadline* deadline_ = nullptr;  // none
+  StateBase** handle_ = nullptr;  // when it consumes: the handle to be emptied, once there is a result
+
+ private:
+  friend struct InlineAwait;
+  struct Wait : Suspension, Waiter {
     StateBase* awaited;
   };
 
   // The awaited task lies on top of this worker's deque: takes it, to be continued into like a child.
-  bool try_run_inline(std::coroutine_handle<> handle) noexcept {
+  bool try_run_inline() noexcept {
     ThreadContext& context = thread_context();
     // Now and then through the worker's loop instead: a task that submits and awaits for ever must not keep it from all else.
     if ((++context.inline_runs & 255U) == 0) [[unlikely]]
       return false;
-    if (deadline_ != nullptr || context.scheduler != parent_task_->scheduler || asked_to_stop() ||
+    if (deadline_ != nullptr || context.scheduler != parent->scheduler || asked_to_stop() ||
         context.deque->pop() != task) {
       return false;
     }
@@ -136,9 +141,6 @@ class FutureAwaiterBase : protected InlineAwait {
       task->drop(StateBase::one_owner);
       return false;
     }
-    parent = handle;
-    parent_scope = parent_task_->scope;
-    detach = &detach_this;
     previous = context.inline_awaits;
     context.inline_awaits = this;
     context.current = &task->own_scope;
@@ -149,13 +151,9 @@ class FutureAwaiterBase : protected InlineAwait {
 
   bool wait(std::coroutine_handle<> handle);
   void begin_wait(std::coroutine_handle<> handle) noexcept;
-  static void detach_this(InlineAwait& await) noexcept;
 
-  [[nodiscard]] bool asked_to_stop() const noexcept { return !deaf_ && detail::asked_to_stop(parent_task_); }
+  [[nodiscard]] bool asked_to_stop() const noexcept { return !deaf_ && detail::asked_to_stop(parent); }
 
-  StateBase* parent_task_;
-  Wake wake_ = Wake::ready;  // unless waited_: why it went on
-  bool waited_ = false;
   union {
     Wait wait_;  // made when it is needed
   };
@@ -165,9 +163,9 @@ class FutureAwaiterBase : protected InlineAwait {
 template <class T, bool Consumes>
 class [[nodiscard]] FutureAwaiter : public FutureAwaiterBase {
  public:
-  // When it consumes, `handle` is the handle to be emptied, once there is a result.
   FutureAwaiter(StateBase& state, StateBase** handle, StateBase* parent_state) noexcept
-      : FutureAwaiterBase(state, parent_state), handle_(handle) {
+      : FutureAwaiterBase(state, parent_state) {
+    handle_ = handle;
     consumes = Consumes;
   }
 
@@ -180,9 +178,6 @@ class [[nodiscard]] FutureAwaiter : public FutureAwaiterBase {
       return read_result<T>(*task);
     }
   }
-
- private:
-  StateBase** handle_;
 };
 
 /// The same with a deadline.

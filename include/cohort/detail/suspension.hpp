@@ -20,7 +20,7 @@ enum class Wake : std::uint8_t { none, ready, stopped, timed_out };
 /// the others out of where they are registered. Every source either is taken out or fires exactly once, and gives up
 /// its count either way; whoever gives up the last count resumes the coroutine. So nothing points into the frame once
 /// it runs again, and nobody ever waits for a callback in flight.
-class Suspension : Node {
+class Suspension : Node, StopNode {
  public:
   /// Takes the awaited thing's registration back: true when it will not fire any more. Called by whoever claimed.
   using RemoveSource = bool (*)(Suspension&) noexcept;
@@ -62,9 +62,6 @@ class Suspension : Node {
   [[nodiscard]] bool has_scheduler() const noexcept { return scheduler_ != nullptr; }
 
  private:
-  struct StopSource : StopNode {
-    Suspension* owner;
-  };
   std::uint32_t remove_sources() noexcept;
   void resume() noexcept;
   static void run_node(Node& node) noexcept;
@@ -73,10 +70,9 @@ class Suspension : Node {
   Scheduler* scheduler_ = nullptr;
   Scope* scope_ = nullptr;
   RemoveSource remove_ = nullptr;
+  TimeSource* time_ = nullptr;
   std::atomic<std::uint32_t> pending_{0};
   std::atomic<Wake> reason_{Wake::none};  // claimed by compare-exchange
-  StopSource stop_;
-  TimeSource* time_ = nullptr;
 };
 
 class Suspension::TimeSource : Timer {
@@ -98,12 +94,13 @@ struct Resumption : Node {
 ///
 /// Lives in the awaiting coroutine's frame; only touched by the thread that runs it, and linked there.
 struct InlineAwait {
+  /// Registers it as a wait. It may be gone on return.
+  void detach() noexcept;
+
   InlineAwait* previous = nullptr;  // the await below this one on the stack
-  StateBase* task = nullptr;        // the awaited root
-  std::coroutine_handle<> parent;
-  Scope* parent_scope = nullptr;
-  bool consumes = false;                            // the awaited future is the awaiter's own
-  void (*detach)(InlineAwait&) noexcept = nullptr;  // registers it as a wait; it may be gone on return
+  StateBase* task;                  // the awaited root
+  StateBase* parent;                // the task that awaits it; null for a stranger's coroutine, which waits
+  bool consumes = false;            // the awaited future is the awaiter's own
 };
 
 /// Turns the awaits whose tasks run on this stack into registered ones: something above them is about to suspend.
