@@ -7,7 +7,12 @@ std::coroutine_handle<> Branches::start(std::coroutine_handle<> handle) {
   StateBase& parent = *parent_task_;
   const bool stoppable = first_ends_all_ && parent.scope != nullptr;
   begin(count_ + (stoppable ? 1 : 0), handle, parent.scheduler, parent.scope);
-  if (first_ends_all_) on_first_ = &first_ended;
+  if (first_ends_all_) {
+    on_first_ = &first_ended;
+  } else {
+    branches_ = states_;
+    branch_count_ = count_;
+  }
   for (std::size_t index = 0; index < count_; ++index) {
     StateBase& branch = *states_[index];
     begin_branch(branch, *this, index, parent.scheduler, first_ends_all_ ? &branch.own_scope : parent.scope);

@@ -186,8 +186,12 @@ void Latch::begin(std::size_t count, std::coroutine_handle<> handle, Scheduler* 
 }
 
 std::coroutine_handle<> Latch::arrive(std::size_t count) noexcept {
-  // acq_rel: the last sees what all others did.
-  if (remaining_.fetch_sub(count, std::memory_order_acq_rel) != count) return std::noop_coroutine();
+  // acquire: the last sees what all others did, and when these are all that remain, nobody else comes any more. acq_rel:
+  // the same, and shows what was done here.
+  if (remaining_.load(std::memory_order_acquire) != count &&
+      remaining_.fetch_sub(count, std::memory_order_acq_rel) != count) {
+    return std::noop_coroutine();
+  }
   ThreadContext& context = thread_context();
   if (parent_ && (scheduler_ == nullptr || context.scheduler == scheduler_)) {
     context.current = scope_;
@@ -206,6 +210,10 @@ void Latch::arrive_from_outside() noexcept {
   }
 }
 
+// A branch's sequence_id: its index, and how many others have ended with whose arrival it is charged.
+constexpr unsigned branch_index_bits = 32;
+constexpr std::uint64_t branch_index_mask = (std::uint64_t{1} << branch_index_bits) - 1;
+
 void begin_branch(StateBase& state, Latch& latch, std::size_t index, Scheduler* scheduler, Scope* scope) noexcept {
   state.role = Role::branch;
   state.latch = &latch;
@@ -219,17 +227,34 @@ void begin_branch(StateBase& state, Latch& latch, std::size_t index, Scheduler* 
   };
 }
 
+// The branch after `index`, when it still lies on top of this worker's deque: taken from there.
+StateBase* Latch::take_branch_after(std::size_t index) noexcept {
+  ThreadContext& context = thread_context();
+  if (branches_ == nullptr || index + 1 >= branch_count_ || context.deque == nullptr) return nullptr;
+  // What is not in the deque may be over and gone: only the address counts. Now and then through the worker's loop: see
+  // FutureAwaiterBase::try_run_inline().
+  StateBase* const next = branches_[index + 1];
+  if (context.deque->newest() != next || (++context.inline_runs & 255U) == 0) return nullptr;
+  return context.deque->pop() == next ? next : nullptr;
+}
+
 std::coroutine_handle<> finish_branch(StateBase& state) noexcept {
   if (state.scheduler != state.home) state.scheduler->guest_left();
   Latch& latch = *state.latch;
-  const auto index = static_cast<std::size_t>(state.sequence_id);
+  const auto index = static_cast<std::size_t>(state.sequence_id & branch_index_mask);
   std::size_t none = Latch::none;
   if (state.outcome.load(std::memory_order_relaxed) != Outcome::value) {  // relaxed: own write
     latch.first_failed_.compare_exchange_strong(none, index,
                                                 std::memory_order_relaxed);  // relaxed: read after arrive()
     none = Latch::none;
   }
-  std::size_t over = 1;
+  std::size_t over = 1 + static_cast<std::size_t>(state.sequence_id >> branch_index_bits);
+  if (StateBase* const next = latch.take_branch_after(index)) {
+    // Nobody has seen it: it goes on right here, and brings our end with its own.
+    next->sequence_id |= static_cast<std::uint64_t>(over) << branch_index_bits;
+    thread_context().current = next->scope;
+    return transfer(next->frame());
+  }
   if (latch.on_first_ != nullptr &&
       latch.first_.compare_exchange_strong(none, index, std::memory_order_relaxed)) {  // relaxed: as above
     over += latch.on_first_(latch);

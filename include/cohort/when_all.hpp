@@ -4,6 +4,7 @@
 #include <cohort/detail/branches.hpp>
 #include <cohort/task.hpp>
 
+#include <array>     // for std::array
 #include <cstddef>   // for std::size_t
 #include <iterator>  // for std::make_move_iterator
 #include <ranges>    // for std::ranges::input_range
@@ -15,14 +16,45 @@ namespace cohort {
 
 namespace detail {
 
-template <class... Branches, std::size_t... Index>
-Task<std::tuple<BranchValue<typename Branches::value_type>...>> when_all_of(std::index_sequence<Index...>,
-                                                                            Branches... branches) {
-  StateBase* states[] = {TaskAccess::state(branches)...};
-  co_await AllOf(states, sizeof...(Branches));
-  co_return std::tuple<BranchValue<typename Branches::value_type>...>(
-      take_branch<typename Branches::value_type>(*states[Index])...);
-}
+/// What `when_all()` returns: awaits all of `Tasks` and gives a tuple.
+template <class... Tasks>
+class [[nodiscard]] WhenAll {
+ public:
+  using Value = std::tuple<BranchValue<typename Tasks::value_type>...>;
+
+  class Awaiter : public AllOf::Awaiter {
+   public:
+    Awaiter(WhenAll& all, StateBase& parent) noexcept
+        : AllOf::Awaiter(all.states_.data(), sizeof...(Tasks), parent), all_(&all) {}
+    Value await_resume() {
+      AllOf::Awaiter::await_resume();
+      return all_->take(std::index_sequence_for<Tasks...>());
+    }
+
+   private:
+    WhenAll* all_;
+  };
+
+  explicit WhenAll(Tasks... branches)
+      : branches_(std::move(branches)...),
+        states_(std::apply([](const auto&... each) { return States{TaskAccess::state(each)...}; }, branches_)) {}
+
+  [[nodiscard]] Awaiter bind(StateBase* parent) && noexcept { return Awaiter(*this, *parent); }
+  /// For a stranger's coroutine, and for those who want a Task.
+  [[nodiscard]] TaskAwaiter<Value> operator co_await() && { return Task<Value>(std::move(*this)).operator co_await(); }
+  operator Task<Value>() && { return await_later<WhenAll>(std::move(*this)); }  // NOLINT: not explicit, as it was one
+
+ private:
+  using States = std::array<StateBase*, sizeof...(Tasks)>;
+
+  template <std::size_t... Index>
+  Value take(std::index_sequence<Index...>) {
+    return Value(take_branch<typename Tasks::value_type>(*states_[Index])...);
+  }
+
+  std::tuple<Tasks...> branches_;
+  States states_;
+};
 
 template <class T>
 Task<std::vector<BranchValue<T>>> when_all_in(std::vector<Task<T>> branches) {
@@ -47,12 +79,11 @@ Task<std::vector<BranchValue<T>>> when_all_in(std::vector<Task<T>> branches) {
 ///
 /// *Cancellation*: the children share the awaiting task's stop token.
 /// *Lifetime*: awaitables given as rvalues are kept; futures given as lvalues are copied.
-/// *Complexity*: one small coroutine around it, and one around each awaitable that is not a Task.
+/// *Complexity*: allocates nothing; but for one small coroutine around each awaitable that is not a Task.
 template <class... Awaitables>
 requires(sizeof...(Awaitables) > 0 && (detail::AwaitableAsTask<Awaitables> && ...))
     [[nodiscard]] auto when_all(Awaitables&&... awaitables) {
-  return detail::when_all_of(std::index_sequence_for<Awaitables...>(),
-                             detail::as_task(std::forward<Awaitables>(awaitables))...);
+  return detail::WhenAll(detail::as_task(std::forward<Awaitables>(awaitables))...);
 }
 
 /// Of nothing: an empty tuple.

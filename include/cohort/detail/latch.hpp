@@ -38,10 +38,16 @@ class Latch : public Node {
   /// One thing is over that was not a branch: something that could have stopped them.
   void arrive_from_outside() noexcept;
 
+  /// The branches, if they may be run one after the other where they were forked; else null.
+  StateBase* const* branches_ = nullptr;
+  std::size_t branch_count_ = 0;
+
   /// Called by the first branch to end. Returns how many other things are over with it.
   std::size_t (*on_first_)(Latch&) noexcept = nullptr;
 
  private:
+  [[nodiscard]] StateBase* take_branch_after(std::size_t index) noexcept;
+
   std::atomic<std::size_t> remaining_{0};
   std::atomic<std::size_t> first_{none};
   std::atomic<std::size_t> first_failed_{none};

@@ -116,8 +116,8 @@ struct alignas(frame_alignment) StateBase : Node {
   };
   std::exception_ptr error;
   void (*destroy_result)(StateBase&) noexcept;  // null when there is nothing to do
-  std::uint64_t sequence_id = 0;                // root: its submission number. Branch: its index
-  std::uint32_t block_offset;                   // from the start of the block to the state
+  std::uint64_t sequence_id = 0;  // root: its submission number. Branch: its index, and what it is charged with
+  std::uint32_t block_offset;     // from the start of the block to the state
   std::uint32_t block_size;
   std::atomic<Outcome> outcome{Outcome::pending};
   Role role = Role::created;
