@@ -241,8 +241,9 @@ Task<> ConcurrentExecutionBackend::Core::run_program(std::shared_ptr<Core> core,
   const Permit permit = co_await core->processes_.acquire();
   core->registry_.started(*record);
   Task<> run = run_process(core.get(), record.get());
-  if (record->options.timeout.has_value()) {
-    co_await detail::WithTimeout<void>(std::move(run), *record->options.timeout, record->result.uid);
+  const std::optional<Duration> timeout = record->options.timeout;
+  if (timeout.has_value()) {
+    co_await detail::WithTimeout<void>(std::move(run), *timeout, record->result.uid);
   } else {
     co_await std::move(run);
   }

@@ -119,7 +119,7 @@ void TaskRegistry::withdraw(const Records& records) noexcept {
   for (std::size_t i = 0; i < records.size(); ++i) one_less();
 }
 
-void TaskRegistry::set_body(TaskRecord& record, AsyncFuture<void> body) {
+void TaskRegistry::set_body(TaskRecord& record, const AsyncFuture<void>& body) {
   std::unique_lock lock(mutex_);
   record.body = body;
   if (!record.stop_asked) return;

@@ -61,7 +61,7 @@ class TaskRegistry {
   void withdraw(const Records& records) noexcept;
 
   /// Gives a task what runs it; it is cancelled if that has been asked for meanwhile.
-  void set_body(TaskRecord& record, AsyncFuture<void> body);
+  void set_body(TaskRecord& record, const AsyncFuture<void>& body);
 
   /// It runs: tells the callbacks, the first time.
   void started(TaskRecord& record) noexcept;

@@ -457,6 +457,49 @@ TEST_CASE("a task continues on its own executor when a stranger resumes it", "[t
   REQUIRE(strayed == 0);
 }
 
+namespace {
+
+/// A coroutine that knows nothing of cohort: runs at once, and nobody waits for it.
+struct Detached {
+  struct promise_type {
+    Detached get_return_object() const noexcept { return {}; }
+    std::suspend_never initial_suspend() const noexcept { return {}; }
+    std::suspend_never final_suspend() const noexcept { return {}; }
+    void return_void() const noexcept {}
+    void unhandled_exception() const noexcept { std::terminate(); }
+  };
+};
+
+Task<int> resumed_by(Stranger& stranger, int x) {
+  static_cast<void>(co_await stranger.resume());
+  co_return x;
+}
+Task<int> deep_below(Stranger& stranger, int depth) {
+  if (depth == 0) co_return co_await resumed_by(stranger, 0);
+  const int below = co_await deep_below(stranger, depth - 1);
+  co_return below + 1;
+}
+
+}  // namespace
+
+TEST_CASE("a stranger's coroutine may await tasks outside any executor", "[task]") {
+  std::atomic<int> sum = 0;
+  Gate gate;
+  Stranger stranger;
+  const auto body = [](Stranger& thread, std::atomic<int>& total, Gate& done) -> Detached {
+    for (int i = 0; i < 300; ++i) {
+      const int depth = co_await deep_below(thread, i % 7);
+      total += depth;
+    }
+    done.open();
+  };
+  body(stranger, sum, gate);
+  gate.wait();
+  int expected = 0;
+  for (int i = 0; i < 300; ++i) expected += i % 7;
+  REQUIRE(sum == expected);
+}
+
 TEST_CASE("a task continues on its own executor when a stranger keeps the promise it waits for", "[task]") {
   Stranger stranger;
   Crew crew;

@@ -67,7 +67,7 @@ concept LibraryAwaitable = requires(A&& awaitable, StateBase* task) {
 /// executor.
 ///
 /// What the stranger gets to resume is not the task but a relay, a small coroutine that hands the task to its
-/// scheduler.
+/// scheduler; or, outside any, makes itself the bottom of the task's stack: see resume_here().
 class Relay {
  public:
   struct promise_type {
@@ -87,7 +87,11 @@ class Relay {
   std::coroutine_handle<> handle;
 
   static Relay to(Scheduler* scheduler, Node* node) {
-    scheduler->schedule(*node);
+    if (scheduler != nullptr) {
+      scheduler->schedule(*node);
+    } else {
+      node->run(*node);
+    }
     co_return;
   }
 
@@ -106,27 +110,25 @@ class [[nodiscard]] StrangersAwaiter {
 
   COHORT_SUSPEND_OUT_OF_LINE std::coroutine_handle<> await_suspend(std::coroutine_handle<> handle) {
     suspending();
-    std::coroutine_handle<> resumed = handle;
-    if (task_->scheduler != nullptr) {
-      resumption_.prepare(handle, task_);
-      resumed = Relay::to(task_->scheduler, &resumption_).handle;
-    }
-    // From here on this may be gone, unless the stranger says that it has not taken the handle.
-    using Result = decltype(awaiter_.await_suspend(resumed));
+    resumption_.prepare(handle, task_);
+    const std::coroutine_handle<> relay = Relay::to(task_->scheduler, &resumption_).handle;
+    // From here on this may be gone, unless the stranger says that it has not taken the relay.
+    using Result = decltype(awaiter_.await_suspend(relay));
     try {
       if constexpr (std::is_void_v<Result>) {
-        awaiter_.await_suspend(resumed);
+        awaiter_.await_suspend(relay);
         return std::noop_coroutine();
       } else if constexpr (std::is_same_v<Result, bool>) {
-        if (awaiter_.await_suspend(resumed)) return std::noop_coroutine();
+        if (awaiter_.await_suspend(relay)) return std::noop_coroutine();
       } else {
-        return awaiter_.await_suspend(resumed);
+        const std::coroutine_handle<> next = awaiter_.await_suspend(relay);
+        if (next != relay) return next;
       }
     } catch (...) {
-      if (resumed != handle) resumed.destroy();
+      relay.destroy();
       throw;
     }
-    if (resumed != handle) resumed.destroy();
+    relay.destroy();
     return handle;
   }
 

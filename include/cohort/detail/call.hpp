@@ -187,7 +187,7 @@ template <class P, class A>
 inline constexpr bool keeps_itself = (std::is_same_v<std::remove_cv_t<P>, A> &&
                                       std::is_nothrow_copy_constructible_v<A> &&
                                       std::is_nothrow_move_constructible_v<A>) ||
-                                     (std::is_arithmetic_v<P> && std::is_arithmetic_v<A>);
+                                     std::conjunction_v<std::is_arithmetic<P>, std::is_arithmetic<A>>;
 template <class P, class A>
 inline constexpr bool keeps_itself<P&, std::reference_wrapper<A>> = std::is_convertible_v<A&, P&>;
 
