@@ -1,8 +1,8 @@
 // as_completed and CompletionStream: order of completion, one deadline, destruction, cost.
 #include <cohort/as_completed.hpp>
 
+#include "adaptor_support.hpp"
 #include "catch.hpp"
-#include "support2.hpp"
 
 #include <cohort/cohort.hpp>
 

@@ -1,6 +1,6 @@
 // get_stop_token, who inherits whose token, and where a task that is asked to stop does so.
+#include "adaptor_support.hpp"
 #include "catch.hpp"
-#include "support2.hpp"
 
 #include <cohort/cohort.hpp>
 

@@ -1,8 +1,8 @@
 // executor.map and ResultStream: order, laziness, bounds, errors at their place, timeouts, destruction.
 #include <cohort/map.hpp>
 
+#include "adaptor_support.hpp"
 #include "catch.hpp"
-#include "support2.hpp"
 
 #include <cohort/cohort.hpp>
 

@@ -1,6 +1,6 @@
 // What grows with the work, and what must not: memory, time per element, the stack, threads.
+#include "adaptor_support.hpp"
 #include "catch.hpp"
-#include "support2.hpp"
 
 #include <cohort/cohort.hpp>
 

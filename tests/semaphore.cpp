@@ -1,8 +1,8 @@
 // Semaphore and its permits: counting, first come first served, cancellation, and that no permit is ever lost.
 #include <cohort/semaphore.hpp>
 
+#include "adaptor_support.hpp"
 #include "catch.hpp"
-#include "support2.hpp"
 
 #include <cohort/cohort.hpp>
 

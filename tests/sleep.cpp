@@ -1,8 +1,8 @@
 // sleep_for, sleep_until and yield: never early, saturating, fair, cancellable, cheap by the hundred thousand.
 #include <cohort/sleep.hpp>
 
+#include "adaptor_support.hpp"
 #include "catch.hpp"
-#include "support2.hpp"
 
 #include <cohort/cohort.hpp>
 

@@ -1,7 +1,7 @@
 // Races, each a few thousand times with what must hold counted afterwards: exactly one terminal state per task, every
 // callback once, nothing lost, nothing left.
+#include "adaptor_support.hpp"
 #include "catch.hpp"
-#include "support2.hpp"
 
 #include <cohort/cohort.hpp>
 

@@ -1,8 +1,8 @@
 // wait: its three strategies, its timeouts, and that it leaves nothing behind.
 #include <cohort/wait.hpp>
 
+#include "adaptor_support.hpp"
 #include "catch.hpp"
-#include "support2.hpp"
 
 #include <cohort/cohort.hpp>
 

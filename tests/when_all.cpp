@@ -1,8 +1,8 @@
 // when_all: results as a tuple or a vector, waiting for all, the first exception, cancellation.
 #include <cohort/when_all.hpp>
 
+#include "adaptor_support.hpp"
 #include "catch.hpp"
-#include "support2.hpp"
 
 #include <cohort/cohort.hpp>
 

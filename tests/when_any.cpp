@@ -1,8 +1,8 @@
 // when_any: the first result with its index, losers stopped and waited for.
 #include <cohort/when_any.hpp>
 
+#include "adaptor_support.hpp"
 #include "catch.hpp"
-#include "support2.hpp"
 
 #include <cohort/cohort.hpp>
 
