@@ -6,9 +6,10 @@
 #include "suite/suite.hpp"
 #include "suite/workloads.hpp"
 
-#include <cmath>    // for std::log
-#include <cstddef>  // for std::size_t
-#include <memory>   // for std::shared_ptr
+#include <algorithm>  // for std::max
+#include <cmath>      // for std::log
+#include <cstddef>    // for std::size_t
+#include <memory>     // for std::shared_ptr
 
 namespace {
 
@@ -25,6 +26,12 @@ void add_fib(std::size_t workers, int full) {
                       [n](Contender& contender) { return contender.fib(n); });
 }
 
+// All contenders take turns with the same.
+std::shared_ptr<workloads::Matrices> matrices_of(int size) {
+  static const auto matrices = std::make_shared<workloads::Matrices>(size);
+  return matrices;
+}
+
 template <class Contender>
 void add_all(std::size_t workers) {
   add_fib<Contender>(workers, 34);
@@ -39,7 +46,7 @@ void add_all(std::size_t workers) {
                       [queens](Contender& contender) { return contender.nqueens(queens); });
 
   const int size = std::max(1024 >> levels_less(8), 128);
-  const auto matrices = std::make_shared<workloads::Matrices>(size);  // as many as there are contenders, and small
+  const auto matrices = matrices_of(size);
   add_call<Contender>("matmul", workers, workloads::Matrices::leaves(size), matrices->expected_sum(),
                       [matrices](Contender& contender) {
                         contender.matmul(matrices->start());

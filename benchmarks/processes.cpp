@@ -1,6 +1,6 @@
 // The execution backend: functions by uid, and programs, two at a time, next to xargs.
 
-#include "contenders/contenders.hpp"
+#include <cohort/cohort.hpp>
 #include "suite/suite.hpp"
 
 #include <any>      // for std::any_cast

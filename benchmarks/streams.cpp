@@ -2,7 +2,7 @@
 // ten thousand to a million futures, which are all done (`done`), or none of which has started (`pending`; then the
 // time is that of running them, too).
 
-#include "contenders/contenders.hpp"
+#include "contenders/cohort.hpp"
 #include "suite/submit_and_collect.hpp"
 #include "suite/suite.hpp"
 
@@ -15,6 +15,8 @@
 #include <vector>    // for std::vector
 
 #if COHORT_BENCHMARK_TBB
+#include "contenders/tbb.hpp"
+
 #include <tbb/parallel_pipeline.h>
 #endif
 

@@ -1,10 +1,14 @@
 // What it costs to await a coroutine that returns at once, ten million times.
 
-#include "contenders/contenders.hpp"
+#include "contenders/cohort.hpp"
 #include "suite/submit_and_collect.hpp"
 #include "suite/suite.hpp"
 
 #include <cstddef>  // for std::size_t
+
+#if COHORT_BENCHMARK_ASIO
+#include "contenders/asio.hpp"
+#endif
 
 namespace {
 

@@ -1,6 +1,6 @@
 // A million sleeps at once, of 0 to 1000 ms (timers), and a million suspended tasks (pending): time, lateness, memory.
 
-#include "contenders/contenders.hpp"
+#include "contenders/cohort.hpp"
 #include "suite/suite.hpp"
 
 #include <algorithm>  // for std::fill
@@ -10,6 +10,10 @@
 #include <memory>     // for std::unique_ptr
 #include <utility>    // for std::pair
 #include <vector>     // for std::vector
+
+#if COHORT_BENCHMARK_ASIO
+#include "contenders/asio.hpp"
+#endif
 
 namespace {
 
