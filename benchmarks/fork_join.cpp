@@ -64,7 +64,7 @@ void suite::add_cases() {
 #if COHORT_BENCHMARK_TBB
     add_all<contenders::Tbb>(workers);
 #endif
-#if COHORT_BENCHMARK_ASIO
+#if COHORT_BENCHMARK_ASIO && BOOST_VERSION >= 107800
     add_fib<contenders::Asio>(workers, 23);  // a call takes a hundred times as long
 #endif
   }

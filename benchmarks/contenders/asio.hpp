@@ -4,7 +4,6 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
-#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -13,6 +12,10 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/use_future.hpp>
 #include <boost/version.hpp>
+
+#if BOOST_VERSION >= 107800
+#include <boost/asio/experimental/awaitable_operators.hpp>  // older ones have no way to await two at once
+#endif
 
 #include <cstddef>  // for std::size_t
 #include <tuple>    // for std::tuple
@@ -32,7 +35,9 @@ class Asio {
     return asio::post(pool_, asio::use_future(std::move(function)));
   }
 
+#if BOOST_VERSION >= 107800
   long fib(int n) { return run(fib_task(n)); }
+#endif
 
   /// Runs a coroutine on the pool, and waits for its result.
   template <class T>
@@ -42,12 +47,14 @@ class Asio {
   [[nodiscard]] asio::thread_pool& pool() { return pool_; }
 
  private:
+#if BOOST_VERSION >= 107800
   static asio::awaitable<long> fib_task(int n) {
     using namespace asio::experimental::awaitable_operators;
     if (n < 2) co_return n;
     const std::tuple<long, long> both = co_await (fib_task(n - 1) && fib_task(n - 2));
     co_return std::get<0>(both) + std::get<1>(both);
   }
+#endif
 
   asio::thread_pool pool_;
 };
