@@ -60,10 +60,12 @@ function add_row(workload, workers, metric, unit,    i, value, ours, text, csv, 
   ours = get(workload, "cohort", workers, metric)
   to_best = ratio(ours, best_other(workload, workers, metric))
   to_tbb = ratio(ours, get(workload, "tbb", workers, metric))
-  text = sprintf("%-24s %2s %-5s", workload, workers, unit)
-  for (i = 1; i <= contenders; ++i)
-    text = text sprintf(" %*s", width[i], short(get(workload, contender_name[i], workers, metric)))
-  print text sprintf(" %7s %7s", short(to_best), short(to_tbb))
+  text = sprintf("%-24s %2s %-6s", workload, workers, unit ~ /^p/ ? unit " us" : unit)
+  for (i = 1; i <= contenders; ++i) {
+    value = get(workload, contender_name[i], workers, metric)
+    text = text sprintf(" %7s", short(value == "" || unit !~ /^p/ ? value : value / 1000))
+  }
+  print text sprintf(" %6s %6s", short(to_best), short(to_tbb))
   csv = workload "," workers "," unit
   for (i = 1; i <= contenders; ++i) {
     value = get(workload, contender_name[i], workers, metric)
@@ -77,16 +79,15 @@ function escaped(text) { gsub(/&/, "\\&amp;", text); gsub(/</, "\\&lt;", text); 
 END {
   contenders = split("cohort cohort_when_all serial tbb tbb_group asio plain_pool std_async xargs", contender_name, " ")
   print about
-  header = sprintf("%-24s %2s %-5s", "workload", "w", "unit")
+  split("cohort whenall serial tbb group asio plain async xargs", title, " ")
+  header = sprintf("%-24s %2s %-6s", "workload", "w", "unit")
   csv = "workload,workers,unit"
   for (i = 1; i <= contenders; ++i) {
-    title = contender_name[i] == "cohort_when_all" ? "when_all" : contender_name[i]
-    width[i] = length(title) > 8 ? length(title) : 8
-    header = header sprintf(" %*s", width[i], title)
+    header = header sprintf(" %7s", title[i])
     csv = csv "," contender_name[i]
   }
   print ""
-  print header sprintf(" %7s %7s", "/best", "/tbb")
+  print header sprintf(" %6s %6s", "/best", "/tbb")
   print csv ",to_best,to_tbb" > (results "/results.csv")
   # In an order of their own, whatever the one in which they were run.
   order = "fib skynet nqueens matmul submit1 submit2 nested nested_seq switch pingpong pingpong_pinned cold_ping timers pending"
