@@ -233,9 +233,9 @@ StateBase* Latch::take_branch_after(std::size_t index) noexcept {
   if (branches_ == nullptr || index + 1 >= branch_count_ || context.deque == nullptr) return nullptr;
   // What is not in the deque may be over and gone: only the address counts. Now and then through the worker's loop: see
   // FutureAwaiterBase::try_run_inline().
-  StateBase* const next = branches_[index + 1];
-  if (context.deque->newest() != next || (++context.inline_runs & 255U) == 0) return nullptr;
-  return context.deque->pop() == next ? next : nullptr;
+  StateBase* const branch = branches_[index + 1];
+  if (context.deque->newest() != branch || (++context.inline_runs & 255U) == 0) return nullptr;
+  return context.deque->pop() == branch ? branch : nullptr;
 }
 
 std::coroutine_handle<> finish_branch(StateBase& state) noexcept {
