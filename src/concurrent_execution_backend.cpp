@@ -99,7 +99,7 @@ class [[nodiscard]] ProcessRun : detail::Process {
 
   // At any time, from any thread.
   void stop() noexcept {
-    stop_wanted_.store(true, std::memory_order_seq_cst);  // pairs with begin(): one of the two sees the other's store
+    stop_asked.store(true, std::memory_order_seq_cst);  // pairs with begin(): one of the two sees the other's store
     if (started_.load(std::memory_order_seq_cst)) monitor_->stop(*this);
   }
 
@@ -115,7 +115,7 @@ class [[nodiscard]] ProcessRun : detail::Process {
       monitor_->start(*this, *program_);
       // It may have ended already; this is still here, until finish().
       started_.store(true, std::memory_order_seq_cst);
-      if (stop_wanted_.load(std::memory_order_seq_cst)) monitor_->stop(*this);
+      if (stop_asked.load(std::memory_order_seq_cst)) monitor_->stop(*this);
     } catch (...) {
       error_ = std::current_exception();
       suspension_.fire(detail::Wake::ready);
@@ -127,7 +127,6 @@ class [[nodiscard]] ProcessRun : detail::Process {
   const ExecutableTask* program_;
   detail::Suspension suspension_;
   std::atomic<bool> started_{false};
-  std::atomic<bool> stop_wanted_{false};
   std::exception_ptr error_;
 };
 

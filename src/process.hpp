@@ -45,7 +45,7 @@ struct Process {
   TimePoint due = TimePoint::max();          // when there is something to do that no descriptor tells
   Duration delay{};                          // when reaped: until the next look at the group
   TimePoint give_up;                         // when reaped: when to look no more
-  std::atomic<bool> stop_asked{false};       // by stop()
+  std::atomic<bool> stop_asked{false};       // by stop(), or by the owner before that may be called
   std::atomic<bool> leader_reported{false};  // by the thread that waits for it where there is no pidfd
   Process* next = nullptr;
   Process* previous = nullptr;

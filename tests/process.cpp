@@ -791,11 +791,22 @@ TEST_CASE("a process whose status the application takes has an unknown exit code
     std::signal(SIGCHLD, before);
   }
   SECTION("because it waits for it") {
-    monitor.start(child, shell("exec >&- 2>&-; exit 3"));
-    const int pid = child.pid;
+    // Before the monitor can look at it: another's end keeps it busy.
+    struct Busy : Process {
+      Gate reached, released;
+    } busy;
+    busy.ended = [](Process& process) noexcept {
+      static_cast<Busy&>(process).reached.open();
+      static_cast<Busy&>(process).released.wait();
+    };
+    monitor.start(busy, program("true"));
+    busy.reached.wait();
+    monitor.start(child, shell("exit 3"));
     int status = 0;
-    const bool taken = ::waitpid(pid, &status, 0) == pid;  // or the monitor was first
-    REQUIRE(child.wait().exit_code == (taken ? -1 : 3));
+    const bool taken = ::waitpid(child.pid, &status, 0) == child.pid;
+    busy.released.open();
+    REQUIRE(child.wait().exit_code == -1);
+    REQUIRE(taken);
   }
   SECTION("and then it is asked to stop, with its outputs still open") {
     Directory directory;

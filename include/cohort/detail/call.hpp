@@ -116,24 +116,25 @@ Task<typename Call<std::remove_reference_t<F>, Args...>::Result> call_later(F f,
 #pragma GCC diagnostic pop
 #endif
 
+template <class... T>
+struct TypeList {};
+
 /// The parameters of a function or of a class with one call operator; of others, like a generic lambda, nothing is known.
-template <class... P>
-struct ParameterList {};
 template <class F>
 struct ParametersOf {
   using type = void;
 };
 template <class R, class... P>
 struct ParametersOf<R (*)(P...)> {
-  using type = ParameterList<P...>;
+  using type = TypeList<P...>;
 };
 template <class R, class... P>
 struct ParametersOf<R (*)(P...) noexcept> : ParametersOf<R (*)(P...)> {};
 // Of a member function, after the object that it is called for.
 template <class C, class R, class... P>
 struct ParametersOf<R (C::*)(P...)> {
-  using type = ParameterList<C, P...>;
-  using without_object = ParameterList<P...>;
+  using type = TypeList<C, P...>;
+  using without_object = TypeList<P...>;
 };
 template <class C, class R, class... P>
 struct ParametersOf<R (C::*)(P...) const> : ParametersOf<R (C::*)(P...)> {};
@@ -162,19 +163,17 @@ template <class P, class A>
 using Stored = std::conditional_t<!binds_directly<P, A> && std::is_convertible_v<A, std::remove_cvref_t<P>>,
                                   std::remove_cvref_t<P>, A>;
 
-template <class... T>
-struct TypeList {};
 template <class Parameters, class... Args>
 struct StoredAs {
   using type = TypeList<Args...>;  // parameters that are unknown, or have defaults
 };
 template <class... P, class... Args>
-requires(sizeof...(P) == sizeof...(Args)) struct StoredAs<ParameterList<P...>, Args...> {
+requires(sizeof...(P) == sizeof...(Args)) struct StoredAs<TypeList<P...>, Args...> {
   using type = TypeList<Stored<P, Args>...>;
 };
 template <class Token, class... P, class... Args>
 requires(std::is_same_v<std::remove_cvref_t<Token>, std::stop_token> &&
-         sizeof...(P) == sizeof...(Args)) struct StoredAs<ParameterList<Token, P...>, Args...> {
+         sizeof...(P) == sizeof...(Args)) struct StoredAs<TypeList<Token, P...>, Args...> {
   using type = TypeList<Stored<P, Args>...>;
 };
 /// The arguments of a call as they are stored, a TypeList.
@@ -192,7 +191,7 @@ template <class P, class A>
 inline constexpr bool keeps_itself<P&, std::reference_wrapper<A>> = std::is_convertible_v<A&, P&>;
 
 template <class... P, class... Args>
-[[nodiscard]] consteval bool keep_nothing(ParameterList<P...>*, TypeList<Args...>*) {
+[[nodiscard]] consteval bool keep_nothing(TypeList<P...>, TypeList<Args...>) {
   if constexpr (sizeof...(P) == sizeof...(Args)) {
     return (keeps_itself<P, Args> && ...);
   } else {
@@ -210,7 +209,7 @@ template <class F, class... Args>
   } else if constexpr (!ResultOf<typename Call<F, Args...>::Returned>::is_task || Call<F, Args...>::takes_token) {
     return false;
   } else {
-    return keep_nothing(static_cast<Parameters<F>*>(nullptr), static_cast<TypeList<Args...>*>(nullptr));
+    return keep_nothing(Parameters<F>(), TypeList<Args...>());
   }
 }
 
