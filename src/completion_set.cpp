@@ -1,4 +1,5 @@
 #include <cohort/detail/completion_set.hpp>
+#include <cohort/detail/sync.hpp>
 
 #include <unordered_set>  // for std::unordered_set
 #include <utility>        // for std::exchange
@@ -174,7 +175,7 @@ bool CompletionSet::Ready::Awaiter::wait(std::coroutine_handle<> handle) {
   wait_.add_source();
   if (!set_->start_waiting(wait_, count_)) {
     wait_.fire(Wake::ready);
-  } else if (timed && deadline_ <= std::chrono::steady_clock::now()) {
+  } else if (timed && deadline_ <= now()) {
     wait_.add_source();
     wait_.fire(Wake::timed_out);
   } else {

@@ -1,12 +1,13 @@
 #include <cohort/concurrent_execution_backend.hpp>
 #include <cohort/detail/attempts.hpp>
 #include <cohort/detail/suspension.hpp>
+#include <cohort/detail/sync.hpp>
 #include <cohort/errors.hpp>
 #include <cohort/semaphore.hpp>
 #include <cohort/stop_token.hpp>
 
 #include <algorithm>     // for std::min
-#include <atomic>        // for std::atomic
+#include <atomic>        // for std::memory_order
 #include <limits>        // for std::numeric_limits
 #include <stdexcept>     // for std::invalid_argument
 #include <stop_token>    // for std::stop_callback
@@ -126,7 +127,7 @@ class [[nodiscard]] ProcessRun : detail::Process {
   detail::ProcessMonitor* monitor_;
   const ExecutableTask* program_;
   detail::Suspension suspension_;
-  std::atomic<bool> started_{false};
+  detail::sync::atomic<bool> started_{false};
   std::exception_ptr error_;
 };
 

@@ -1,5 +1,6 @@
 #include <cohort/detail/callback.hpp>
 #include <cohort/detail/future_await.hpp>
+#include <cohort/detail/sync.hpp>
 
 #include <memory>    // for std::unique_ptr
 #include <new>       // for placement new
@@ -33,7 +34,7 @@ bool FutureAwaiterBase::wait(std::coroutine_handle<> handle) {
   if (parent != nullptr && parent->scope == &task->own_scope) throw_would_deadlock();
   if (task->done()) return false;
   if (deadline_ != nullptr) {
-    if (deadline_->time <= std::chrono::steady_clock::now()) {
+    if (deadline_->time <= now()) {
       wake_ = Wake::timed_out;
       return false;
     }

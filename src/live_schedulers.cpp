@@ -1,14 +1,16 @@
+#include <cohort/detail/sync.hpp>
+
 #include "live_schedulers.hpp"
 
 #include <algorithm>  // for std::find
-#include <mutex>      // for std::mutex
+#include <mutex>      // for std::lock_guard
 #include <vector>     // for std::vector
 
 namespace cohort::detail {
 namespace {
 
 struct LiveSchedulers {
-  std::mutex mutex;
+  sync::mutex mutex;
   std::vector<Scheduler*> all;
 };
 

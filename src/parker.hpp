@@ -1,10 +1,10 @@
 #pragma once
 
+#include <cohort/detail/sync.hpp>
 #include <cohort/duration.hpp>
 
-#include <atomic>              // for std::atomic
-#include <condition_variable>  // for std::condition_variable
-#include <mutex>               // for std::mutex
+#include <atomic>  // for std::memory_order
+#include <mutex>   // for std::lock_guard
 
 namespace cohort::detail {
 
@@ -58,9 +58,9 @@ class Parker {
   static constexpr int sleeping_timed = 2;  // on the condition variable
   static constexpr int token = 3;
 
-  std::atomic<int> word_{empty};  // written by both sides, by read-modify-write
-  std::mutex mutex_;
-  std::condition_variable condition_;
+  sync::atomic<int> word_{empty};  // written by both sides, by read-modify-write
+  sync::mutex mutex_;
+  sync::condition_variable condition_;
 };
 
 }  // namespace cohort::detail

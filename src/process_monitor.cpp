@@ -8,6 +8,7 @@
 #include "process_spawn.hpp"
 
 #include <cohort/detail/intrusive_list.hpp>
+#include <cohort/detail/thread_context.hpp>
 
 #include <poll.h>
 #include <sys/wait.h>

@@ -1,12 +1,12 @@
 #include <cohort/detail/scope.hpp>
+#include <cohort/detail/sync_thread.hpp>
 
 #include <memory>   // for std::unique_ptr
-#include <thread>   // for std::this_thread::yield
 #include <utility>  // for std::move
 
 namespace cohort::detail {
 
-void SpinWait::yield() noexcept { std::this_thread::yield(); }
+void SpinWait::yield() noexcept { sync::yield(); }
 
 namespace {
 

@@ -1,3 +1,4 @@
+#include <cohort/detail/sync.hpp>
 #include <cohort/sleep.hpp>
 
 namespace cohort::detail {
@@ -8,7 +9,7 @@ bool SleepAwaiter::wait(std::coroutine_handle<> handle) {
     static_cast<void>(suspension_.claim(Wake::stopped));
     return false;
   }
-  if (time_ <= std::chrono::steady_clock::now()) return false;
+  if (time_ <= now()) return false;
   if ((task_ != nullptr ? task_->scheduler : thread_context().scheduler) == nullptr)
     throw_needs_scheduler("cohort::sleep_for");
   suspension_.begin(handle, task_, nullptr, &timer_);

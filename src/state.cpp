@@ -16,6 +16,17 @@ constinit thread_local ThreadContext this_thread_context;
 ThreadContext& thread_context() noexcept { return this_thread_context; }
 #endif
 
+TimePoint now() noexcept {
+  const Scheduler* const scheduler = thread_context().scheduler;
+  return scheduler != nullptr ? scheduler->now() : sync::now();
+}
+
+TimePoint deadline_after(Duration duration) noexcept {
+  const TimePoint start = now();
+  if (duration <= Duration::zero()) return start;
+  return duration >= TimePoint::max() - start ? TimePoint::max() : start + duration;
+}
+
 void StateBase::destroy_value() noexcept {
   const Outcome end = outcome.load(std::memory_order_relaxed);  // relaxed: nobody else is left
   if (end == Outcome::value || end == Outcome::moved) destroy_result(*this);

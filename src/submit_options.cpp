@@ -1,7 +1,8 @@
+#include <cohort/detail/sync.hpp>
 #include <cohort/errors.hpp>
 #include <cohort/submit_options.hpp>
 
-#include <atomic>   // for std::atomic
+#include <atomic>   // for std::memory_order
 #include <cmath>    // for std::pow
 #include <cstdint>  // for std::uint64_t
 
@@ -10,8 +11,7 @@ namespace {
 
 // A number in [0, 1), good enough to spread retries: the sequence splitmix64, shared by all threads.
 double random_fraction() noexcept {
-  static std::atomic<std::uint64_t> sequence{
-      static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count())};
+  static sync::atomic<std::uint64_t> sequence{static_cast<std::uint64_t>(sync::now().time_since_epoch().count())};
   std::uint64_t value =
       sequence.fetch_add(0x9e3779b97f4a7c15U, std::memory_order_relaxed);  // relaxed: any order will do
   value = (value ^ (value >> 30U)) * 0xbf58476d1ce4e5b9U;

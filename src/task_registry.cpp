@@ -73,7 +73,7 @@ std::string TaskRegistry::next_uid(const Uids& taken) {
 }
 
 TaskRegistry::Records TaskRegistry::accept(std::vector<TaskDescription>&& tasks) {
-  const TimePoint now = std::chrono::steady_clock::now();
+  const TimePoint now = detail::now();
   Records records;
   records.reserve(tasks.size());
   std::lock_guard lock(mutex_);
@@ -134,7 +134,7 @@ void TaskRegistry::started(TaskRecord& record) noexcept {
   record.scope.store(thread_context().current, std::memory_order_relaxed);  // relaxed: for those on this very thread
   ++record.result.attempts;
   if (record.result.attempts > 1) return;
-  record.result.started_at = std::chrono::steady_clock::now();
+  record.result.started_at = now();
   {
     std::lock_guard lock(mutex_);
     entries_.find(record.result.uid)->second.state = TaskState::running;
@@ -145,7 +145,7 @@ void TaskRegistry::started(TaskRecord& record) noexcept {
 void TaskRegistry::finished(TaskRecord& record, TaskState state) noexcept {
   record.scope.store(nullptr, std::memory_order_relaxed);  // relaxed: as above
   TaskResult& result = record.result;
-  result.finished_at = std::chrono::steady_clock::now();
+  result.finished_at = now();
   if (result.attempts == 0) result.started_at = result.finished_at;
   std::shared_ptr<TaskRecord> kept;
   {

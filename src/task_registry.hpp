@@ -5,13 +5,14 @@
 #include <cohort/detail/callback.hpp>
 #include <cohort/detail/intrusive_list.hpp>
 #include <cohort/detail/scope.hpp>
+#include <cohort/detail/sync.hpp>
 #include <cohort/execution_backend.hpp>
 
-#include <atomic>         // for std::atomic
+#include <atomic>         // for std::memory_order
 #include <cstddef>        // for std::size_t
 #include <cstdint>        // for std::uint64_t
 #include <memory>         // for std::shared_ptr
-#include <mutex>          // for std::mutex
+#include <mutex>          // for std::lock_guard
 #include <optional>       // for std::optional
 #include <string>         // for std::string
 #include <string_view>    // for std::string_view
@@ -33,7 +34,7 @@ struct TaskRecord {
   TaskResult result;
   AsyncPromise<TaskResult> promise;
   /// The task that an attempt runs in, so that a shutdown() that comes from inside is known as such.
-  std::atomic<const Scope*> scope{nullptr};
+  sync::atomic<const Scope*> scope{nullptr};
 
   // Under the registry's mutex.
   AsyncFuture<void> body;
@@ -107,7 +108,7 @@ class TaskRegistry {
   const std::size_t history_limit_;
   AsyncPromise<void> all_finished_;
 
-  mutable std::mutex mutex_;  // of all that follows
+  mutable sync::mutex mutex_;  // of all that follows
   Entries entries_;
   IntrusiveList<Entry> history_;  // oldest first
   std::size_t remembered_ = 0;    // in history_

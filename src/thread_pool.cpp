@@ -12,15 +12,15 @@
 #include <cohort/detail/intrusive_list.hpp>
 #include <cohort/detail/latch.hpp>
 #include <cohort/detail/suspension.hpp>
+#include <cohort/detail/sync.hpp>
+#include <cohort/detail/sync_thread.hpp>
 #include <cohort/thread_pool.hpp>
 
-#include <algorithm>           // for std::find
-#include <atomic>              // for std::atomic
-#include <condition_variable>  // for std::condition_variable
-#include <mutex>               // for std::mutex
-#include <optional>            // for std::optional
-#include <thread>              // for std::jthread
-#include <utility>             // for std::exchange
+#include <algorithm>  // for std::find
+#include <atomic>     // for std::memory_order
+#include <mutex>      // for std::lock_guard
+#include <optional>   // for std::optional
+#include <utility>    // for std::exchange
 
 #include "fork_guard.hpp"
 #include "parker.hpp"
@@ -101,7 +101,7 @@ struct ThreadPool::Core {
     Applicant* next = nullptr;
     Applicant* previous = nullptr;
     bool linked = false;
-    std::condition_variable condition;
+    detail::sync::condition_variable condition;
     PoolWorker* worker = nullptr;  // under the mutex
   };
 
@@ -113,45 +113,46 @@ struct ThreadPool::Core {
   detail::TimerWheel timers;
   bool driven = false;  // no threads of its own: run_to_end() drives its one worker
 
-  std::atomic<std::uint64_t> references{1};
+  detail::sync::atomic<std::uint64_t> references{1};
   std::uint64_t fork_generation = detail::fork_generation();
 
   // Accepting from outside: the top bit says closed, the rest counts what was accepted, so that one exchange decides
   // whether a task is in or out.
   static constexpr std::uint64_t closed_bit = std::uint64_t{1} << 63U;
-  std::atomic<std::uint64_t> accepted{0};
-  std::atomic<std::uint64_t> guests{0};  // of these, how many were visiting coroutines
+  detail::sync::atomic<std::uint64_t> accepted{0};
+  detail::sync::atomic<std::uint64_t> guests{0};  // of these, how many were visiting coroutines
   // What threads other than the workers' have to count. Locked operations; see WorkerCounters for the rest.
-  std::atomic<std::uint64_t> started{0}, succeeded{0}, failed{0}, cancelled{0}, ended_early{0}, left{0};
+  detail::sync::atomic<std::uint64_t> started{0}, succeeded{0}, failed{0}, cancelled{0}, ended_early{0}, left{0};
 
   // max_concurrent_tasks: tasks that wait for their turn. `gated` and each state's `admitted` are under gate_mutex.
-  std::mutex gate_mutex;
+  detail::sync::mutex gate_mutex;
   NodeQueue gated;
 
   // Tasks that wait for the permit of their first attempt; both under the mutex.
-  std::mutex unbegun_mutex;
+  detail::sync::mutex unbegun_mutex;
   detail::IntrusiveList<detail::Unbegun> unbegun;
   bool unbegun_cancelled = false;
   std::size_t active = 0;
 
-  std::atomic<bool> cancel_unstarted{false};  // set by shutdown: what is found unstarted is cancelled
-  std::atomic<bool> stopped{false};           // everything has ended; threads leave
-  std::atomic<std::uint32_t> applicants{
+  detail::sync::atomic<bool> cancel_unstarted{false};  // set by shutdown: what is found unstarted is cancelled
+  detail::sync::atomic<bool> stopped{false};           // everything has ended; threads leave
+  detail::sync::atomic<std::uint32_t> applicants{
       0};  // size of `returning`; looked at by workers between tasks and before they sleep
-  std::atomic<bool> timers_unattended{false};  // timers were armed and nobody watches the clock
+  detail::sync::atomic<bool> timers_unattended{false};  // timers were armed and nobody watches the clock
 
   // Sleeping, waking and changing places: rare enough for one mutex.
-  std::mutex mutex;
+  detail::sync::mutex mutex;
   std::vector<PoolWorker*> sleepers;           // last to sleep is first to wake; reserved, never reallocates
   PoolWorker* timekeeper = nullptr;            // the sleeper that sleeps only until the next timer
   detail::IntrusiveList<Applicant> returning;  // threads that want a worker back, first come first served
   detail::IntrusiveList<Applicant> spares;     // threads without work or worker
-  std::condition_variable clock;      // for the clock thread, if there is one: the first timer has changed, or stopped
-  bool has_clock = false;             // a thread watches the clock while all workers are busy
-  std::condition_variable all_left;   // stopped
-  std::vector<std::jthread> threads;  // under the mutex; emptied by the first to join
-  bool detached = false;              // the executor was destroyed on one of these threads: nobody will join
-  std::mutex join_mutex;              // one joins, the others wait for it
+  detail::sync::condition_variable
+      clock;               // for the clock thread, if there is one: the first timer has changed, or stopped
+  bool has_clock = false;  // a thread watches the clock while all workers are busy
+  detail::sync::condition_variable all_left;   // stopped
+  std::vector<detail::sync::jthread> threads;  // under the mutex; emptied by the first to join
+  bool detached = false;                       // the executor was destroyed on one of these threads: nobody will join
+  detail::sync::mutex join_mutex;              // one joins, the others wait for it
 };
 
 namespace {
@@ -174,7 +175,7 @@ std::uint64_t sum(std::uint64_t outside, const std::vector<std::unique_ptr<PoolW
 struct ThreadPool::StartReport {
   std::size_t started = 0;  // under Core::mutex, as all of it
   std::exception_ptr error;
-  std::condition_variable condition;
+  detail::sync::condition_variable condition;
 };
 
 ThreadPool::ThreadPool(ExecutorOptions options) : core_(std::make_unique<Core>(std::move(options))) {
@@ -302,7 +303,7 @@ void ThreadPool::run_clock() noexcept {
       const TimePoint next = core.timers.next();
       if (next == TimePoint::max()) {
         core.clock.wait(lock);
-      } else if (next > std::chrono::steady_clock::now()) {
+      } else if (next > detail::sync::now()) {
         core.clock.wait_until(lock, next);
       } else {
         lock.unlock();
@@ -363,7 +364,7 @@ void ThreadPool::join() noexcept {
   const bool gave_way = own_pool != nullptr && own_pool->give_way(*own);
   {
     std::lock_guard joining(core.join_mutex);
-    std::vector<std::jthread> threads;
+    std::vector<detail::sync::jthread> threads;
     {
       std::unique_lock lock(core.mutex);
       core.all_left.wait(lock, [&] { return core.stopped.load(std::memory_order_seq_cst); });
@@ -384,7 +385,7 @@ void ThreadPool::close() noexcept {
   if (on_own_thread()) {
     std::lock_guard lock(core.mutex);
     core.detached = true;
-    for (std::jthread& thread : core.threads) thread.detach();
+    for (detail::sync::jthread& thread : core.threads) thread.detach();
     core.threads.clear();
   }
   drop_reference();
@@ -722,7 +723,7 @@ Node* ThreadPool::search(PoolWorker& worker, TimePoint until) noexcept {
     }
     if (found != nullptr || core.stopped.load(std::memory_order_seq_cst) ||
         core.applicants.load(std::memory_order_seq_cst) != 0 || thread_context().handed_over != nullptr ||
-        std::chrono::steady_clock::now() >= until) {
+        detail::sync::now() >= until) {
       break;
     }
 
@@ -768,7 +769,7 @@ Node* ThreadPool::search(PoolWorker& worker, TimePoint until) noexcept {
 void ThreadPool::advance_timers() noexcept {
   ThreadContext& context = thread_context();
   context.in_order = true;
-  core_->timers.advance(std::chrono::steady_clock::now());
+  core_->timers.advance(detail::sync::now());
   context.in_order = false;
 }
 
@@ -951,7 +952,7 @@ void ThreadPool::drive(detail::BlockingWait& wait) noexcept {
     Node* node = std::exchange(thread_context().handed_over, nullptr);
     if (node == nullptr) node = next(worker);
     if (node == nullptr) {
-      if (wait.deadline() != TimePoint::max() && std::chrono::steady_clock::now() >= wait.deadline()) return;
+      if (wait.deadline() != TimePoint::max() && detail::sync::now() >= wait.deadline()) return;
       // Somebody else may run the node that ends the wait, without waking us: then look now and then.
       const TimePoint look = core_->driven ? TimePoint::max() : detail::deadline_after(std::chrono::milliseconds(1));
       node = search(worker, std::min(wait.deadline(), look));

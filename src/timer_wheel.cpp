@@ -1,3 +1,5 @@
+#include <cohort/detail/sync.hpp>
+
 #include "timer_wheel.hpp"
 
 #include <algorithm>  // for std::max, std::min
@@ -71,7 +73,7 @@ bool TimerWheel::arm(Timer& timer, TimePoint time) noexcept {
   const TimePoint before = next();
   if (before == TimePoint::max()) {
     // No timer at all: nothing to look after, so the wheel may stand at the present.
-    now_ = std::max(now_, tick_at_or_after(std::chrono::steady_clock::now()));
+    now_ = std::max(now_, tick_at_or_after(sync::now()));
   }
   insert(timer);
   publish_next();

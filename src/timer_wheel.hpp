@@ -1,11 +1,12 @@
 #pragma once
 
 #include <cohort/detail/scheduler.hpp>
+#include <cohort/detail/sync.hpp>
 
 #include <array>    // for std::array
-#include <atomic>   // for std::atomic
+#include <atomic>   // for std::memory_order
 #include <cstdint>  // for std::uint64_t
-#include <mutex>    // for std::mutex
+#include <mutex>    // for std::lock_guard
 
 namespace cohort::detail {
 
@@ -52,11 +53,11 @@ class TimerWheel {
   [[nodiscard]] std::uint64_t next_tick() const noexcept;
   void publish_next() noexcept;
 
-  std::mutex mutex_;
+  sync::mutex mutex_;
   std::array<Slot, slots * levels> wheel_;    // level by level
   std::array<std::uint64_t, levels> used_{};  // one bit per slot that is not empty
   std::uint64_t now_ = 0;                     // all ticks before this one have been dealt with
-  std::atomic<Duration::rep> next_;           // written under the mutex
+  sync::atomic<Duration::rep> next_;          // written under the mutex
 };
 
 }  // namespace cohort::detail

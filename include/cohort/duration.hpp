@@ -36,12 +36,5 @@ template <class Rep, class Period>
   }
 }
 
-/// When `duration` from now is over; never, for a duration too long to count.
-[[nodiscard]] inline TimePoint deadline_after(Duration duration) noexcept {
-  const TimePoint now = std::chrono::steady_clock::now();
-  if (duration <= Duration::zero()) return now;
-  return duration >= TimePoint::max() - now ? TimePoint::max() : now + duration;
-}
-
 }  // namespace detail
 }  // namespace cohort

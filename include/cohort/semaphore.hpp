@@ -3,10 +3,11 @@
 #include <cohort/detail/awaitable.hpp>
 #include <cohort/detail/intrusive_list.hpp>
 #include <cohort/detail/suspension.hpp>
+#include <cohort/detail/sync.hpp>
 
 #include <coroutine>  // for std::coroutine_handle
 #include <cstddef>    // for std::ptrdiff_t
-#include <mutex>      // for std::mutex
+#include <mutex>      // for std::lock_guard
 #include <utility>    // for std::exchange
 
 namespace cohort {
@@ -86,7 +87,7 @@ class Semaphore {
     Semaphore* semaphore = nullptr;
   };
 
-  std::mutex mutex_;
+  detail::sync::mutex mutex_;
   std::ptrdiff_t free_;                     // under the mutex; zero while anybody waits
   detail::IntrusiveList<Waiting> waiting_;  // under the mutex
 };

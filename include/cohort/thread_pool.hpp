@@ -2,9 +2,10 @@
 
 #include <cohort/detail/scheduler.hpp>
 #include <cohort/detail/state.hpp>
+#include <cohort/detail/sync.hpp>
 #include <cohort/detail/thread_context.hpp>
 
-#include <atomic>      // for std::atomic
+#include <atomic>      // for std::memory_order
 #include <cstddef>     // for std::size_t
 #include <cstdint>     // for std::uint64_t
 #include <exception>   // for std::exception_ptr
@@ -131,6 +132,7 @@ class ThreadPool final : public detail::Scheduler {
   [[nodiscard]] bool try_add_reference() noexcept override;
   void schedule(detail::Node& node) noexcept override;
   void schedule_last(detail::Node& node) noexcept override;
+  [[nodiscard]] TimePoint now() const noexcept override { return detail::sync::now(); }
   void arm(detail::Timer& timer, TimePoint time) noexcept override;
   bool disarm(detail::Timer& timer) noexcept override;
   void watch_clock() noexcept override;
@@ -213,9 +215,9 @@ class ThreadPool final : public detail::Scheduler {
   static constexpr std::uint64_t one_parked = 1;
   static constexpr std::uint64_t one_searching = std::uint64_t{1} << 32U;
 
-  std::atomic<std::uint64_t> idle_{0};  // parked workers in the low half, searching ones in the high half
-  std::atomic<std::uint64_t> sequence_{0};
-  std::atomic<bool> closed_{false};
+  detail::sync::atomic<std::uint64_t> idle_{0};  // parked workers in the low half, searching ones in the high half
+  detail::sync::atomic<std::uint64_t> sequence_{0};
+  detail::sync::atomic<bool> closed_{false};
   bool limited_ = false;
   std::unique_ptr<Core> core_;
 };

@@ -3,6 +3,7 @@
 #include <cohort/detail/call.hpp>
 #include <cohort/detail/copyable.hpp>
 #include <cohort/detail/latch.hpp>
+#include <cohort/detail/sync.hpp>
 #include <cohort/semaphore.hpp>
 #include <cohort/sleep.hpp>
 #include <cohort/submit_options.hpp>
@@ -53,7 +54,7 @@ class ScopedChild : Latch {
   TimePoint deadline_;
   StopSource stop_;
   TimeSource time_;
-  std::atomic<bool> timed_out_{false};
+  sync::atomic<bool> timed_out_{false};
 };
 
 /// Waits for the permit of a task's first attempt: until then, a shutdown may cancel the task as one that has not started.

@@ -1,10 +1,10 @@
 #pragma once
 
 #include <cohort/detail/state.hpp>
+#include <cohort/detail/sync.hpp>
 #include <cohort/duration.hpp>
 
-#include <condition_variable>  // for std::condition_variable
-#include <mutex>               // for std::mutex
+#include <mutex>  // for std::lock_guard
 
 namespace cohort::detail {
 
@@ -29,8 +29,8 @@ class BlockingWait : Node {
   void wake_through(Scheduler& scheduler) noexcept;
 
  private:
-  std::mutex mutex_;
-  std::condition_variable condition_;  // one waiter
+  sync::mutex mutex_;
+  sync::condition_variable condition_;  // one waiter
   TimePoint deadline_;
   bool over_ = false;  // under the mutex, as is scheduler_
   Scheduler* scheduler_ = nullptr;

@@ -5,12 +5,13 @@
 #include <cohort/detail/intrusive_list.hpp>
 #include <cohort/detail/state.hpp>
 #include <cohort/detail/suspension.hpp>
+#include <cohort/detail/sync.hpp>
 #include <cohort/duration.hpp>
 
 #include <coroutine>  // for std::coroutine_handle
 #include <cstddef>    // for std::size_t
 #include <memory>     // for std::unique_ptr
-#include <mutex>      // for std::mutex
+#include <mutex>      // for std::lock_guard
 #include <vector>     // for std::vector
 
 namespace cohort::detail {
@@ -76,8 +77,8 @@ class CompletionSet {
   void drop_reference() noexcept;
 
   std::vector<Entry> entries_;
-  std::atomic<std::size_t> references_{1};
-  std::mutex mutex_;
+  sync::atomic<std::size_t> references_{1};
+  sync::mutex mutex_;
   // Under the mutex: those that are done and not given out, how many those are, and how many were given out.
   Entry* first_done_ = nullptr;
   Entry* last_done_ = nullptr;

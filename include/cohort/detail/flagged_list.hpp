@@ -1,6 +1,8 @@
 #pragma once
 
-#include <atomic>   // for std::atomic
+#include <cohort/detail/sync.hpp>
+
+#include <atomic>   // for std::memory_order
 #include <cstdint>  // for std::uintptr_t
 
 namespace cohort::detail {
@@ -32,7 +34,7 @@ struct FlaggedLink {
 ///
 /// *Thread safety*: all members from any thread.
 /// `Atomic` and `Wait` are parameters so that a model checker can put its own in place of them.
-template <class T, template <class> class Atomic = std::atomic, class Wait = SpinWait>
+template <class T, template <class> class Atomic = sync::atomic, class Wait = SpinWait>
 class FlaggedList {
  public:
   static constexpr std::uintptr_t closed = 1;

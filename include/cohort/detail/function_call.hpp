@@ -2,11 +2,12 @@
 
 #include <cohort/detail/call.hpp>
 #include <cohort/detail/copyable.hpp>
+#include <cohort/detail/sync.hpp>
 #include <cohort/errors.hpp>
 #include <cohort/task.hpp>
 
 #include <any>          // for std::any
-#include <atomic>       // for std::atomic
+#include <atomic>       // for std::memory_order
 #include <memory>       // for std::make_shared
 #include <tuple>        // for std::tuple
 #include <type_traits>  // for std::decay_t
@@ -75,7 +76,7 @@ class BoundCall final : public FunctionCall {
 
   F f_;
   std::tuple<Kept...> arguments_;
-  std::atomic<bool> used_{false};
+  sync::atomic<bool> used_{false};
 };
 
 template <class... Kept, class F, class... Args>

@@ -1,9 +1,10 @@
 #pragma once
 
 #include <cohort/detail/node.hpp>
+#include <cohort/detail/sync.hpp>
 
-#include <atomic>  // for std::atomic
-#include <mutex>   // for std::mutex
+#include <atomic>  // for std::memory_order
+#include <mutex>   // for std::lock_guard
 
 namespace cohort::detail {
 
@@ -16,7 +17,7 @@ namespace cohort::detail {
 /// *Thread safety*: all members from any thread.
 /// `T` is linked through its member `next`; it, `Atomic` and `Mutex` are parameters so that a model checker can put its own
 /// in place of those that the pool uses.
-template <class T, template <class> class Atomic = std::atomic, class Mutex = std::mutex>
+template <class T, template <class> class Atomic = sync::atomic, class Mutex = sync::mutex>
 class BasicInjectionQueue {
  public:
   void push(T& node) noexcept {

@@ -1,9 +1,10 @@
 #pragma once
 
 #include <cohort/detail/state.hpp>
+#include <cohort/detail/sync.hpp>
 #include <cohort/detail/thread_context.hpp>
 
-#include <atomic>     // for std::atomic
+#include <atomic>     // for std::memory_order
 #include <coroutine>  // for std::coroutine_handle
 #include <cstddef>    // for std::size_t
 
@@ -48,9 +49,9 @@ class Latch : public Node {
  private:
   [[nodiscard]] StateBase* take_branch_after(std::size_t index) noexcept;
 
-  std::atomic<std::size_t> remaining_{0};
-  std::atomic<std::size_t> first_{none};
-  std::atomic<std::size_t> first_failed_{none};
+  sync::atomic<std::size_t> remaining_{0};
+  sync::atomic<std::size_t> first_{none};
+  sync::atomic<std::size_t> first_failed_{none};
   std::coroutine_handle<> parent_;
   Scheduler* scheduler_ = nullptr;
   Scope* scope_ = nullptr;

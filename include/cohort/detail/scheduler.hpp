@@ -53,6 +53,9 @@ class Scheduler {
   /// The same, behind all that is waiting to run.
   virtual void schedule_last(Node& node) noexcept = 0;
 
+  /// What time it is here: for timers, and for what runs here.
+  [[nodiscard]] virtual TimePoint now() const noexcept = 0;
+
   /// Fires `timer` on one of the scheduler's threads once `time` has come, not before.
   virtual void arm(Timer& timer, TimePoint time) noexcept = 0;
 

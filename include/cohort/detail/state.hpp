@@ -6,9 +6,10 @@
 #include <cohort/detail/outcome.hpp>
 #include <cohort/detail/scheduler.hpp>
 #include <cohort/detail/scope.hpp>
+#include <cohort/detail/sync.hpp>
 #include <cohort/errors.hpp>
 
-#include <atomic>       // for std::atomic
+#include <atomic>       // for std::memory_order
 #include <coroutine>    // for std::coroutine_handle
 #include <cstddef>      // for std::size_t, std::byte
 #include <cstdint>      // for std::uint64_t
@@ -103,7 +104,7 @@ struct alignas(frame_alignment) StateBase : Node {
   void destroy_value() noexcept;
 
   FlaggedList<Waiter> waiters;  // closed: done. Closing it publishes outcome, result and error
-  std::atomic<std::uint64_t> references{
+  sync::atomic<std::uint64_t> references{
       0};                                // handles in the low half; in the high half those who run or queue the task
   Scope own_scope;                       // a root's or branch's own, when it is cancelled by itself
   Scope* scope = nullptr;                // what it is cancelled with: own_scope, or its parent's
@@ -119,7 +120,7 @@ struct alignas(frame_alignment) StateBase : Node {
   std::uint64_t sequence_id = 0;  // root: its submission number. Branch: its index, and what it is charged with
   std::uint32_t block_offset;     // from the start of the block to the state
   std::uint32_t block_size;
-  std::atomic<Outcome> outcome{Outcome::pending};
+  sync::atomic<Outcome> outcome{Outcome::pending};
   Role role = Role::created;
   // Root: may be started by whoever waits for it, and is counted by nothing but WorkerCounters when it runs on a worker
   // of its home.

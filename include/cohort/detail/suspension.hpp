@@ -2,9 +2,10 @@
 
 #include <cohort/detail/scheduler.hpp>
 #include <cohort/detail/state.hpp>
+#include <cohort/detail/sync.hpp>
 #include <cohort/detail/thread_context.hpp>
 
-#include <atomic>     // for std::atomic
+#include <atomic>     // for std::memory_order
 #include <coroutine>  // for std::coroutine_handle
 #include <cstdint>    // for std::uint8_t
 
@@ -71,8 +72,8 @@ class Suspension : Node, StopNode {
   Scope* scope_ = nullptr;
   RemoveSource remove_ = nullptr;
   TimeSource* time_ = nullptr;
-  std::atomic<std::uint32_t> pending_{0};
-  std::atomic<Wake> reason_{Wake::none};  // claimed by compare-exchange
+  sync::atomic<std::uint32_t> pending_{0};
+  sync::atomic<Wake> reason_{Wake::none};  // claimed by compare-exchange
 };
 
 class Suspension::TimeSource : Timer {

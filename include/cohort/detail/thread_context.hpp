@@ -2,9 +2,11 @@
 
 #include <cohort/detail/node.hpp>
 #include <cohort/detail/outcome.hpp>
+#include <cohort/detail/sync.hpp>
 #include <cohort/detail/work_deque.hpp>
+#include <cohort/duration.hpp>
 
-#include <atomic>     // for std::atomic
+#include <atomic>     // for std::memory_order
 #include <coroutine>  // for std::coroutine_handle
 #include <cstdint>    // for std::uint64_t
 
@@ -21,7 +23,7 @@ struct Waiter;
 /// What one worker has counted. Written by the thread that holds the worker, read by anyone: single-writer counters
 /// need no locked operation.
 struct alignas(64) WorkerCounters {
-  using Counter = std::atomic<std::uint64_t>;
+  using Counter = sync::atomic<std::uint64_t>;
 
   std::uint64_t next_sequence_id = 0;  // numbers reserved for this worker: see ThreadPool::next_sequence_id
   std::uint64_t last_sequence_id = 0;
@@ -78,6 +80,12 @@ ThreadContext& thread_context() noexcept;
 #else
 inline ThreadContext& thread_context() noexcept { return this_thread_context; }
 #endif
+
+/// What time it is, for what runs on this thread: its executor's, or the steady clock's.
+[[nodiscard]] TimePoint now() noexcept;
+
+/// When `duration` from now is over; never, for a duration too long to count.
+[[nodiscard]] TimePoint deadline_after(Duration duration) noexcept;
 
 /// Symmetric transfer with a flat stack: what `await_suspend` returns to continue `next`.
 ///

@@ -1,6 +1,8 @@
 #pragma once
 
-#include <atomic>   // for std::atomic
+#include <cohort/detail/sync.hpp>
+
+#include <atomic>   // for std::memory_order
 #include <cstddef>  // for std::size_t
 #include <cstdint>  // for std::int64_t
 #include <memory>   // for std::unique_ptr
@@ -17,7 +19,7 @@ namespace cohort::detail {
 ///
 /// *Thread safety*: `push`, `pop` and `newest` by the owner only, which may change hands under a lock; the rest by
 /// anyone. `Atomic` is a parameter so that a model checker can put its own in place of `std::atomic`.
-template <class T, template <class> class Atomic = std::atomic>
+template <class T, template <class> class Atomic = sync::atomic>
 class WorkDeque {
  public:
   explicit WorkDeque(std::size_t capacity = 256) : buffer_(new Buffer(capacity, nullptr)) {}
