@@ -4,6 +4,8 @@
 
 #include <utility>  // for std::exchange
 
+#include "look_for_a_while.hpp"
+
 namespace cohort::detail {
 namespace {
 
@@ -103,6 +105,9 @@ bool wait_until_done(StateBase& state, TimePoint deadline) {
     }
     if (state.done()) return true;
   }
+
+  if (context.scheduler == nullptr && deadline > sync::now() && look_for_a_while([&state] { return state.done(); }))
+    return true;
 
   struct FutureWait : Waiter {
     explicit FutureWait(TimePoint time) noexcept : wait(time) {

@@ -1,62 +1,75 @@
 #include <cohort/detail/completion_set.hpp>
 #include <cohort/detail/sync.hpp>
 
+#include <algorithm>      // for std::none_of
+#include <new>            // for std::nothrow
 #include <unordered_set>  // for std::unordered_set
 #include <utility>        // for std::exchange
 
 namespace cohort::detail {
 
-CompletionSet* CompletionSet::create(std::vector<StateBase*> handles) {
-  CompletionSet* set = nullptr;
+namespace {
+
+void drop_handles(const std::vector<StateBase*>& handles) noexcept {
+  for (StateBase* handle : handles) {
+    if (handle != nullptr) handle->drop(StateBase::one_handle);
+  }
+}
+
+// Drops second handles to the same state.
+void remove_repeated(Handles& handles) {
+  std::vector<StateBase*>& states = handles.states;
+  // Few handles to it: nobody knows it but the one we have it from.
+  const auto may_be_twice = [&](const StateBase* state) {
+    return (state->references.load(std::memory_order_relaxed) & StateBase::handle_mask) >=
+           handles.if_twice;  // relaxed: if it is twice, the handles that show it are not going anywhere
+  };
+  if (std::none_of(states.begin(), states.end(), may_be_twice)) return;
+  std::unordered_set<StateBase*> seen;
+  seen.reserve(states.size());
   std::size_t kept = 0;
+  for (StateBase*& state : states) {
+    if (!may_be_twice(state) || seen.insert(state).second) std::swap(states[kept++], state);
+  }
+  for (std::size_t index = kept; index < states.size(); ++index) states[index]->drop(StateBase::one_handle);
+  states.resize(kept);
+}
+
+}  // namespace
+
+CompletionSet* CompletionSet::create(Handles handles) {
+  auto* const set = new (std::nothrow) CompletionSet;
   try {
-    std::unordered_set<StateBase*> seen;
-    seen.reserve(handles.size());
-    for (std::size_t index = 0; index < handles.size(); ++index) {
-      StateBase* const handle = handles[index];
-      if (seen.insert(handle).second) {
-        std::swap(handles[kept++], handles[index]);
-      }
+    if (set == nullptr) throw std::bad_alloc();
+    remove_repeated(handles);
+    const std::vector<StateBase*>& states = handles.states;
+    for (std::size_t index = 0; index < states.size(); ++index) {
+      if (states[index]->done()) set->early_.push_back(index);
     }
-    set = new CompletionSet;
-    set->entries_ = std::vector<Entry>(kept);
+    set->entries_ = std::vector<Entry>(states.size() - set->early_.size());
   } catch (...) {
+    drop_handles(handles.states);
     delete set;
-    for (StateBase* handle : handles) handle->drop(StateBase::one_handle);
     throw;
   }
-  for (std::size_t index = kept; index < handles.size(); ++index) handles[index]->drop(StateBase::one_handle);
+  set->handles_ = std::move(handles.states);
+  set->references_.fetch_add(set->entries_.size(), std::memory_order_relaxed);  // relaxed: nobody else knows it yet
 
-  for (std::size_t index = 0; index < kept; ++index) {
-    Entry& entry = set->entries_[index];
+  // What is done now comes first; then whatever is done while we are at it.
+  std::size_t index = 0;
+  auto early = set->early_.begin();
+  for (Entry& entry : set->entries_) {
+    for (; early != set->early_.end() && *early == index; ++early) ++index;
     entry.set = set;
-    entry.state = handles[index];
+    entry.index = index++;
     entry.notify = [](Waiter& waiter) noexcept {
       auto& reported = static_cast<Entry&>(waiter);
       CompletionSet& owner = *reported.set;
       owner.done(reported);
       owner.drop_reference();
     };
-  }
-  // What is done now comes first; then whatever is done while we are at it.
-  std::vector<Entry*> pending;
-  try {
-    pending.reserve(kept);
-  } catch (...) {
-    set->abandon(false);
-    throw;
-  }
-  for (Entry& entry : set->entries_) {
-    if (entry.state->done()) {
+    if (!set->handles_[entry.index]->waiters.add(entry)) {
       set->done(entry);
-    } else {
-      pending.push_back(&entry);
-    }
-  }
-  for (Entry* entry : pending) {
-    set->references_.fetch_add(1, std::memory_order_relaxed);  // relaxed: the consumer holds another
-    if (!entry->state->waiters.add(*entry)) {
-      set->done(*entry);
       set->drop_reference();
     }
   }
@@ -78,39 +91,46 @@ void CompletionSet::done(Entry& entry) noexcept {
   if (woken != nullptr) woken->wake(*woken);
 }
 
-StateBase* CompletionSet::take() noexcept {
+std::size_t CompletionSet::next_done() noexcept {
+  ++given_out_;
+  if (has_early(1)) return early_[early_given_out_++];
   std::lock_guard lock(mutex_);
-  Entry* entry = first_done_;
-  if (entry == nullptr) return nullptr;
-  first_done_ = entry->next_done;
+  const Entry& entry = *first_done_;
+  first_done_ = entry.next_done;
   if (first_done_ == nullptr) last_done_ = nullptr;
   --ready_;
-  ++given_out_;
-  return std::exchange(entry->state, nullptr);
+  return entry.index;
 }
 
-bool CompletionSet::exhausted() noexcept {
-  std::lock_guard lock(mutex_);
-  return given_out_ == entries_.size();
+std::vector<StateBase*> CompletionSet::take_all() noexcept {
+  stop_listening();
+  given_out_ = 0;
+  early_.clear();
+  early_given_out_ = 0;
+  return std::exchange(handles_, {});
 }
 
 std::size_t CompletionSet::unfinished() noexcept {
   std::lock_guard lock(mutex_);
-  return entries_.size() - given_out_ - ready_;
+  return handles_.size() - given_out_ - (early_.size() - early_given_out_) - ready_;
+}
+
+// What is not given out is not reported to anybody any more. A report that is under way still comes to its entry.
+void CompletionSet::stop_listening() noexcept {
+  std::size_t removed = 0;
+  for (Entry& entry : entries_) {
+    StateBase* const state = handles_[entry.index];
+    if (state != nullptr && state->waiters.remove(entry)) ++removed;
+  }
+  references_.fetch_sub(removed, std::memory_order_relaxed);  // relaxed: ours remains
 }
 
 void CompletionSet::abandon(bool cancels) noexcept {
-  // What is not given out stays ours, and its entry is not reported to anybody any more.
-  for (Entry& entry : entries_) {
-    if (entry.state == nullptr) continue;
-    if (entry.state->waiters.remove(entry))
-      references_.fetch_sub(1, std::memory_order_relaxed);  // relaxed: ours remains
-    if (cancels) cancel(*entry.state);
+  if (!handles_.empty()) stop_listening();
+  for (StateBase* handle : handles_) {
+    if (cancels && handle != nullptr) cancel(*handle);
   }
-  // A report that was under way when we came may still look at its entry, but not at the future.
-  for (Entry& entry : entries_) {
-    if (entry.state != nullptr) std::exchange(entry.state, nullptr)->drop(StateBase::one_handle);
-  }
+  drop_handles(std::exchange(handles_, {}));
   drop_reference();
 }
 
@@ -121,9 +141,11 @@ void CompletionSet::drop_reference() noexcept {
 
 // True when the consumer will be woken; false when there is enough already.
 bool CompletionSet::start_waiting(Consumer& consumer, std::size_t count) noexcept {
+  const std::size_t early = early_.size() - early_given_out_;
+  if (early >= count) return false;
   std::lock_guard lock(mutex_);
-  if (ready_ >= count) return false;
-  consumer.wanted = count;
+  if (early + ready_ >= count) return false;
+  consumer.wanted = count - early;
   consumer.waiting = true;
   consumer_ = &consumer;
   return true;

@@ -5,6 +5,7 @@
 #include <cstdint>  // for std::uint32_t
 #include <mutex>    // for std::mutex
 #include <new>      // for operator new
+#include <utility>  // for std::exchange
 
 #if __has_include(<pthread.h>)
 #include <pthread.h>  // for pthread_key_create: cleaning up at thread exit without a destructor in thread-local storage
@@ -27,47 +28,29 @@
 #endif
 
 namespace cohort::detail {
+
+constinit thread_local FrameCache this_thread_frame_cache{};
+
+#if defined(__clang__) && __clang_major__ < 17
+FrameCache& frame_cache() noexcept { return this_thread_frame_cache; }
+#endif
+
 namespace {
 
-constexpr std::size_t class_size = 64;     // blocks are multiples of a cache line
-constexpr std::size_t class_count = 32;    // up to 2 KiB; larger frames are rare and go to operator new
 constexpr std::uint32_t batch_size = 64;   // blocks that move together between a thread and the shared store
 constexpr std::uint32_t max_batches = 64;  // kept per class in the shared store; beyond that, batches are really freed
 
-// A free block. In a batch, `next` chains the blocks of the batch and `next_batch`, in the first, the batches.
-struct Block {
-  Block* next;
-  Block* next_batch;
-};
-
-// What one thread keeps of one class: at most two batches, so that a thread that allocates and frees at the boundary
-// of a batch does not go to the shared store each time.
-struct FreeList {
-  Block* first;
-  std::uint32_t count;
-  Block* full_batch;
-};
-
-// One thread's cache. Trivially destructible: it stays usable while statics and other thread-locals are destroyed.
-struct Cache {
-  std::array<FreeList, class_count> lists;
-  std::atomic<std::ptrdiff_t> live;  // written by the owner only, read by live_frames()
-  Cache* next;                       // the list of all threads' caches; under Store::mutex
-  Cache* previous;
-  bool registered;
-};
-
 struct Shelf {
   std::mutex mutex;
-  Block* batches = nullptr;
+  FrameBlock* batches = nullptr;
   std::uint32_t count = 0;
 };
 
 struct Store {
-  std::array<Shelf, class_count> shelves;
+  std::array<Shelf, FrameCache::class_count> shelves;
   std::mutex mutex;
-  Cache* caches = nullptr;
-  std::ptrdiff_t live_of_ended_threads = 0;
+  FrameCache* caches = nullptr;
+  std::ptrdiff_t obtained_by_ended_threads = 0;
 };
 
 // Never destroyed: frames may be freed by any thread until the very end of the process.
@@ -76,17 +59,23 @@ Store& store() {
   return *immortal;
 }
 
-constinit thread_local Cache cache{};
+// A block came from operator new, or went back to it.
+void count(std::ptrdiff_t change) noexcept {
+  std::atomic<std::ptrdiff_t>& obtained = frame_cache().obtained;
+  // relaxed: a single writer; live_frames() promises no more than a count
+  obtained.store(obtained.load(std::memory_order_relaxed) + change, std::memory_order_relaxed);
+}
 
-void free_batch(Block* batch) noexcept {
+void free_batch(FrameBlock* batch) noexcept {
   while (batch != nullptr) {
-    Block* next = batch->next;
+    FrameBlock* next = batch->next;
     ::operator delete(batch);
+    count(-1);
     batch = next;
   }
 }
 
-void shelve(std::size_t index, Block* batch) noexcept {
+void shelve(std::size_t index, FrameBlock* batch) noexcept {
   Shelf& shelf = store().shelves[index];
   {
     std::lock_guard lock(shelf.mutex);
@@ -100,10 +89,10 @@ void shelve(std::size_t index, Block* batch) noexcept {
   free_batch(batch);
 }
 
-Block* take_batch(std::size_t index) noexcept {
+FrameBlock* take_batch(std::size_t index) noexcept {
   Shelf& shelf = store().shelves[index];
   std::lock_guard lock(shelf.mutex);
-  Block* batch = shelf.batches;
+  FrameBlock* batch = shelf.batches;
   if (batch != nullptr) {
     shelf.batches = batch->next_batch;
     --shelf.count;
@@ -113,23 +102,26 @@ Block* take_batch(std::size_t index) noexcept {
 
 // At a thread's end: its blocks go to the shared store and its count to the total.
 void end_thread(void*) noexcept {
-  for (std::size_t index = 0; index < class_count; ++index) {
-    FreeList& list = cache.lists[index];
-    free_batch(list.first);
-    if (list.full_batch != nullptr) shelve(index, list.full_batch);
-    list = {};
+  FrameCache& cache = frame_cache();
+  for (std::size_t index = 0; index < FrameCache::class_count; ++index) {
+    FrameList& list = cache.lists[index];
+    free_batch(std::exchange(list.first, nullptr));
+    list.room.store(0, std::memory_order_relaxed);  // relaxed, both: own
+    FrameBlock* const batch = list.full_batch.exchange(nullptr, std::memory_order_relaxed);
+    if (batch != nullptr) shelve(index, batch);
   }
   Store& shared = store();
   std::lock_guard lock(shared.mutex);
   if (!cache.registered) return;
   cache.registered = false;
-  shared.live_of_ended_threads += cache.live.load(std::memory_order_relaxed);  // relaxed: own writes
-  cache.live.store(0, std::memory_order_relaxed);                              // relaxed: under the mutex
+  shared.obtained_by_ended_threads += cache.obtained.load(std::memory_order_relaxed);  // relaxed: own writes
+  cache.obtained.store(0, std::memory_order_relaxed);                                  // relaxed: under the mutex
   (cache.previous != nullptr ? cache.previous->next : shared.caches) = cache.next;
   if (cache.next != nullptr) cache.next->previous = cache.previous;
 }
 
 void register_thread() {
+  FrameCache& cache = frame_cache();
 #if COHORT_HAS_THREAD_EXIT
   static const pthread_key_t key = [] {
     pthread_key_t made{};
@@ -141,79 +133,84 @@ void register_thread() {
   Store& shared = store();
   std::lock_guard lock(shared.mutex);
   cache.registered = true;
+#if COHORT_POOL_FRAMES
+  for (FrameList& list : cache.lists) list.room.store(batch_size, std::memory_order_relaxed);  // relaxed: own
+#endif
   cache.previous = nullptr;
   cache.next = shared.caches;
   if (shared.caches != nullptr) shared.caches->previous = &cache;
   shared.caches = &cache;
 }
 
-void count(std::ptrdiff_t change) noexcept {
-  // relaxed: a single writer; live_frames() promises no more than a count
-  cache.live.store(cache.live.load(std::memory_order_relaxed) + change, std::memory_order_relaxed);
+constexpr bool pooled(std::size_t size) noexcept {
+  return COHORT_POOL_FRAMES != 0 && FrameCache::class_of(size) < FrameCache::class_count;
 }
 
-constexpr std::size_t class_of(std::size_t size) noexcept { return (size - 1) / class_size; }
-
-// The thread's list is empty: its spare batch, a batch of the shared store, or one new block.
-[[gnu::noinline]] void* allocate_slowly(std::size_t index) {
-  if (!cache.registered) register_thread();
-  FreeList& list = cache.lists[index];
-  Block* batch = list.full_batch != nullptr ? list.full_batch : take_batch(index);
-  list.full_batch = nullptr;
-  if (batch == nullptr) return ::operator new((index + 1) * class_size);
-  list.first = batch->next;
-  list.count = batch_size - 1;
-  return batch;
-}
-
-[[gnu::noinline]] void set_batch_aside(std::size_t index) noexcept {
-  FreeList& list = cache.lists[index];
-  if (list.full_batch != nullptr) shelve(index, list.full_batch);
-  list.full_batch = list.first;
-  list.first = nullptr;
-  list.count = 0;
+// How many free blocks a list holds.
+std::uint32_t blocks_in(const FrameList& list) noexcept {
+  if (COHORT_POOL_FRAMES == 0) return 0;
+  // relaxed, both: see count()
+  return batch_size - list.room.load(std::memory_order_relaxed) +
+         (list.full_batch.load(std::memory_order_relaxed) != nullptr ? batch_size : 0);
 }
 
 }  // namespace
 
-void* allocate_frame(std::size_t size) {
-  const std::size_t index = class_of(size);
+// The thread's list is empty: its spare batch, a batch of the shared store, or one new block.
+void* allocate_frame_slowly(std::size_t size) {
+  FrameCache& cache = frame_cache();
+  if (!cache.registered) register_thread();
   void* block = nullptr;
-  if (!COHORT_POOL_FRAMES || index >= class_count) [[unlikely]] {
-    if (!cache.registered) register_thread();
-    block = ::operator new(size);
-  } else if (FreeList& list = cache.lists[index]; list.first != nullptr) [[likely]] {
-    block = list.first;
-    list.first = list.first->next;
-    --list.count;
+  if (pooled(size)) {
+    const std::size_t index = FrameCache::class_of(size);
+    FrameList& list = cache.lists[index];
+    FrameBlock* batch = list.full_batch.exchange(nullptr, std::memory_order_relaxed);  // relaxed, both: own
+    if (batch == nullptr) batch = take_batch(index);
+    if (batch != nullptr) {
+      list.first = batch->next;
+      list.room.store(1, std::memory_order_relaxed);
+      return batch;
+    }
+    block = ::operator new((index + 1) * FrameCache::class_size);
   } else {
-    block = allocate_slowly(index);
+    block = ::operator new(size);
   }
   count(1);
   return block;
 }
 
-void free_frame(void* pointer, std::size_t size) noexcept {
-  if (!cache.registered) [[unlikely]]
+// The thread's list is full: it becomes its spare batch, and the one it had goes to the shared store.
+void free_frame_slowly(void* block, std::size_t size) noexcept {
+  FrameCache& cache = frame_cache();
+  if (!cache.registered) {
     register_thread();
-  count(-1);
-  const std::size_t index = class_of(size);
-  if (!COHORT_POOL_FRAMES || index >= class_count) [[unlikely]] {
-    ::operator delete(pointer);
+    if (pooled(size)) return free_frame(block, size);
+  }
+  if (!pooled(size)) {
+    ::operator delete(block);
+    count(-1);
     return;
   }
-  FreeList& list = cache.lists[index];
-  list.first = ::new (pointer) Block{list.first, nullptr};
-  if (++list.count == batch_size) [[unlikely]]
-    set_batch_aside(index);
+  const std::size_t index = FrameCache::class_of(size);
+  FrameList& list = cache.lists[index];
+  // relaxed, both: own
+  FrameBlock* const batch = list.full_batch.exchange(std::exchange(list.first, nullptr), std::memory_order_relaxed);
+  list.room.store(batch_size, std::memory_order_relaxed);
+  if (batch != nullptr) shelve(index, batch);
+  free_frame(block, size);
 }
 
 std::ptrdiff_t live_frames() noexcept {
   Store& shared = store();
   std::lock_guard lock(shared.mutex);
-  std::ptrdiff_t total = shared.live_of_ended_threads;
-  for (Cache* each = shared.caches; each != nullptr; each = each->next) {
-    total += each->live.load(std::memory_order_relaxed);  // relaxed: see count()
+  std::ptrdiff_t total = shared.obtained_by_ended_threads;
+  for (FrameCache* each = shared.caches; each != nullptr; each = each->next) {
+    total += each->obtained.load(std::memory_order_relaxed);  // relaxed: see count()
+    for (const FrameList& list : each->lists) total -= blocks_in(list);
+  }
+  for (Shelf& shelf : shared.shelves) {
+    const std::lock_guard shelf_lock(shelf.mutex);
+    total -= std::ptrdiff_t{shelf.count} * batch_size;
   }
   return total;
 }

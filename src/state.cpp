@@ -47,6 +47,11 @@ void store_current_exception(StateBase& state) noexcept {
 }
 
 void drop_task(StateBase& state) noexcept {
+  if (state.outcome.load(std::memory_order_relaxed) != Outcome::pending) {  // relaxed: ours
+    state.destroy_ended_frame();
+    state.free();
+    return;
+  }
   ThreadContext& context = thread_context();
   if (context.dropping_tasks) {
     state.next = context.dropped_tasks;
@@ -131,7 +136,7 @@ void run_root(Node& node) noexcept {
 }
 
 std::coroutine_handle<> finish_root(StateBase& state) noexcept {
-  state.frame().destroy();  // the callable and its arguments, before anybody sees the result
+  state.destroy_ended_frame();  // the callable and its arguments, before anybody sees the result
   ThreadContext& context = thread_context();
   Scheduler* const home = state.home;
   WorkerCounters* const counters = context.scheduler == home && state.starts_in_place ? context.counters : nullptr;

@@ -23,6 +23,7 @@
 #include <utility>    // for std::exchange
 
 #include "fork_guard.hpp"
+#include "look_for_a_while.hpp"
 #include "parker.hpp"
 #include "timer_wheel.hpp"
 
@@ -54,6 +55,8 @@ struct PoolWorker {
   bool parked = false;     // in Core::sleepers; under Core::mutex
   std::uint32_t tick = 0;  // turns of the loop; the holding thread's
   std::uint32_t random;    // where the next search for work begins; the holding thread's
+  // What `counters.submitted` was when a thief last left the only task here.
+  alignas(64) sync::atomic<std::uint64_t> left_at{0};
 };
 
 namespace {
@@ -109,7 +112,8 @@ struct ThreadPool::Core {
 
   const ExecutorOptions options;
   std::vector<std::unique_ptr<PoolWorker>> workers;
-  detail::InjectionQueue injected;
+  detail::InjectionQueue injected;  // from outside, and what is to wait for everything else
+  detail::InjectionQueue due;       // whose timers have fired: before what is in `injected`
   detail::TimerWheel timers;
   bool driven = false;  // no threads of its own: run_to_end() drives its one worker
 
@@ -564,16 +568,16 @@ std::size_t ThreadPool::max_workers() const noexcept { return core_->options.max
 
 void ThreadPool::schedule(Node& node) noexcept {
   ThreadContext& context = thread_context();
+  if (context.firing_timers_of == this) {
+    core_->due.push(node);
+    wake_if_needed();
+    return;
+  }
   if (context.scheduler != this) {
     add_reference();  // what we wake may be the last of the pool
     core_->injected.push(node);
     wake_if_needed();
     drop_reference();
-    return;
-  }
-  if (context.in_order) {
-    core_->injected.push(node);
-    wake_if_needed();
     return;
   }
   if (context.finishing && context.handed_over == nullptr) {
@@ -669,14 +673,30 @@ void ThreadPool::wake_all() noexcept {
   }
 }
 
+namespace {
+
+// Whether all that `victim` has is one task that it has just submitted: most likely it is about to await it, and to run
+// it on the spot for less than it costs to have it elsewhere. If it is still there at the next look, it is not.
+bool is_fresh(PoolWorker& victim) noexcept {
+  if (!victim.deque.has_one()) return false;
+  // relaxed, all of them: nothing hangs on it but when the task is taken
+  const std::uint64_t submitted = victim.counters.submitted.load(std::memory_order_relaxed);
+  if (victim.left_at.load(std::memory_order_relaxed) == submitted) return false;
+  victim.left_at.store(submitted, std::memory_order_relaxed);
+  return true;
+}
+
+}  // namespace
+
 Node* ThreadPool::steal(PoolWorker& thief) noexcept {
   const auto& workers = core_->workers;
   const std::size_t count = workers.size();
   thief.random = thief.random * 1664525U + 1013904223U;
   std::size_t index = (thief.random >> 8U) % count;
   for (std::size_t tried = 0; tried < count; ++tried, index = index + 1 == count ? 0 : index + 1) {
-    if (workers[index].get() == &thief) continue;
-    if (Node* node = workers[index]->deque.steal()) {
+    PoolWorker& victim = *workers[index];
+    if (&victim == &thief || is_fresh(victim)) continue;
+    if (Node* node = victim.deque.steal()) {
       detail::WorkerCounters::add(thief.counters.stolen);
       return node;
     }
@@ -694,14 +714,16 @@ Node* ThreadPool::next(PoolWorker& worker) noexcept {
     if (Node* node = worker.deque.steal()) return node;
   } else if (worker.tick % detail::clock_interval == 0) [[unlikely]] {
     if (core.timers.next() != TimePoint::max()) advance_timers();
+    if (Node* node = core.due.pop()) return node;
   }
   if (Node* node = worker.deque.pop()) return node;
+  if (Node* node = core.due.pop()) return node;
   return core.injected.pop();
 }
 
 bool ThreadPool::has_work() const noexcept {
   const Core& core = *core_;
-  if (!core.injected.empty()) return true;
+  if (!core.injected.empty() || !core.due.empty()) return true;
   for (const auto& worker : core.workers) {
     if (!worker->deque.empty()) return true;
   }
@@ -716,11 +738,16 @@ Node* ThreadPool::search(PoolWorker& worker, TimePoint until) noexcept {
   Node* found = nullptr;
   for (;;) {
     if (core.timers.next() != TimePoint::max()) advance_timers();
-    for (int round = 0; round < 4 && found == nullptr; ++round) {
+    detail::look_for_a_while([&] {
       found = worker.deque.pop();
+      if (found == nullptr) found = core.due.pop();
       if (found == nullptr) found = core.injected.pop();
       if (found == nullptr) found = steal(worker);
-    }
+      // While others look, once is enough. relaxed: hints, both.
+      const bool alone = idle_.load(std::memory_order_relaxed) / one_searching == 1;
+      return found != nullptr || !alone || thread_context().handed_over != nullptr ||
+             core.applicants.load(std::memory_order_relaxed) != 0;
+    });
     if (found != nullptr || core.stopped.load(std::memory_order_seq_cst) ||
         core.applicants.load(std::memory_order_seq_cst) != 0 || thread_context().handed_over != nullptr ||
         detail::sync::now() >= until) {
@@ -765,12 +792,12 @@ Node* ThreadPool::search(PoolWorker& worker, TimePoint until) noexcept {
   return found;
 }
 
-// Those whose time has come continue in the order of their deadlines: through the shared queue, not last in, first out.
+// Those whose time has come continue in the order of their deadlines, and before what has not begun.
 void ThreadPool::advance_timers() noexcept {
   ThreadContext& context = thread_context();
-  context.in_order = true;
+  context.firing_timers_of = this;
   core_->timers.advance(detail::sync::now());
-  context.in_order = false;
+  context.firing_timers_of = nullptr;
 }
 
 // Timers are pending and nobody watches the clock.

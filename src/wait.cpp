@@ -20,9 +20,7 @@ Task<bool> wait_for_set(CompletionSet& set, WaitOptions options) {
   while (!set.exhausted()) {
     const bool in_time = co_await CompletionSet::Ready(set, 1, deadline);
     if (!in_time) co_return false;
-    // The caller has handles of its own: this one may go.
-    AsyncFuture<void> done = FutureAccess::adopt<void>(*set.take());
-    const Outcome outcome = FutureAccess::state(done).outcome.load(std::memory_order_relaxed);  // relaxed: it is done
+    const Outcome outcome = set.look().outcome.load(std::memory_order_relaxed);  // relaxed: it is done
     if (outcome == Outcome::exception || outcome == Outcome::cancelled) co_return true;
   }
   co_return true;

@@ -772,3 +772,37 @@ TEST_CASE("nothing has asked a task to stop that nobody cancelled", "[task][canc
   AsyncExecutor executor(1);
   REQUIRE_FALSE(executor.submit(body).get());
 }
+
+namespace {
+
+struct DefinedLater;
+Task<int> takes_incomplete(DefinedLater& object, int (&function)(int));
+
+struct DefinedLater {
+  virtual ~DefinedLater() = default;
+  virtual int value() const = 0;
+};
+Task<int> takes_incomplete(DefinedLater& object, int (&function)(int)) { co_return function(object.value()); }
+
+}  // namespace
+
+TEST_CASE("a coroutine may take references to incomplete and abstract types and to functions") {
+  struct Three : DefinedLater {
+    int value() const override { return 3; }
+  } three;
+  int (*const twice)(int) = [](int value) { return 2 * value; };
+  REQUIRE(sync_wait(takes_incomplete(three, *twice)) == 6);
+}
+
+TEST_CASE("arguments are destroyed at the end of their coroutine, trivial or not") {
+  // Before the awaiter goes on: the frame goes with the full expression that awaits it.
+  const auto count = std::make_shared<int>(0);
+  const auto trivial = [](int value) -> Task<int> { co_return value; };
+  const auto keeps = [](std::shared_ptr<int> kept, int) -> Task<long> { co_return kept.use_count(); };
+  const auto both = [&]() -> Task<long> {
+    const int one = co_await trivial(1);
+    const long during = co_await keeps(count, one);
+    co_return during * 10 + count.use_count();
+  };
+  REQUIRE(sync_wait(both()) == 21);
+}

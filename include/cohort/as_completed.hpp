@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cohort/async_future.hpp>
+#include <cohort/detail/as_task.hpp>
 #include <cohort/detail/blocking_iterator.hpp>
 #include <cohort/detail/completion_set.hpp>
 #include <cohort/detail/future_range.hpp>
@@ -37,12 +38,38 @@ class [[nodiscard]] CompletionStream {
  public:
   using value_type = AsyncFuture<T>;
 
-  /// The next future to be done; nothing at the end and ever after.
-  [[nodiscard]] Task<std::optional<AsyncFuture<T>>> next() {
-    if (set_ == nullptr || set_->exhausted()) co_return std::nullopt;
-    const bool ready = co_await detail::CompletionSet::Ready(*set_, 1, deadline_);
-    co_return take(ready);
-  }
+  /// What awaiting `next()` does. A Task can be made of it.
+  class [[nodiscard]] Next {
+   public:
+    using Value = std::optional<AsyncFuture<T>>;
+
+    class Awaiter : public detail::CompletionSet::Ready::Awaiter {
+     public:
+      Awaiter(CompletionStream& stream, detail::StateBase* task) noexcept
+          : Base(*stream.set_, 1, stream.deadline_, task), stream_(&stream) {}
+      [[nodiscard]] bool await_ready() const noexcept { return stream_->exhausted() || Base::await_ready(); }
+      Value await_resume() {
+        if (stream_->exhausted()) return std::nullopt;
+        return stream_->take(Base::await_resume());
+      }
+
+     private:
+      using Base = detail::CompletionSet::Ready::Awaiter;
+      CompletionStream* stream_;
+    };
+
+    [[nodiscard]] Awaiter bind(detail::StateBase* task) const noexcept { return Awaiter(*stream_, task); }
+    [[nodiscard]] Awaiter operator co_await() const noexcept { return bind(nullptr); }
+    operator Task<Value>() const { return detail::await_later<Next>(*this); }  // NOLINT: not explicit
+
+   private:
+    friend CompletionStream;
+    explicit Next(CompletionStream& stream) noexcept : stream_(&stream) {}
+    CompletionStream* stream_;
+  };
+
+  /// `co_await next()`: the next future to be done, in an optional; nothing at the end and ever after.
+  [[nodiscard]] Next next() noexcept { return Next(*this); }
 
   /// Collects the rest.
   [[nodiscard]] auto bind(detail::StateBase* task) && {
@@ -62,7 +89,7 @@ class [[nodiscard]] CompletionStream {
                                                                      std::chrono::duration<Rep, Period> timeout);
   friend class detail::BlockingIterator<CompletionStream>;
 
-  CompletionStream(std::vector<detail::StateBase*> handles, TimePoint deadline)
+  CompletionStream(detail::Handles handles, TimePoint deadline)
       : set_(detail::CompletionSet::create(std::move(handles)), {.cancels = true}), deadline_(deadline) {}
 
   static Task<std::vector<AsyncFuture<T>>> collect(CompletionStream stream) {
@@ -72,9 +99,11 @@ class [[nodiscard]] CompletionStream {
   }
 
   [[nodiscard]] std::optional<AsyncFuture<T>> next_blocking() {
-    if (set_ == nullptr || set_->exhausted()) return std::nullopt;
+    if (exhausted()) return std::nullopt;
     return take(set_->wait_blocking(1, deadline_));
   }
+
+  [[nodiscard]] bool exhausted() const noexcept { return set_ == nullptr || set_->exhausted(); }
 
   [[nodiscard]] std::optional<AsyncFuture<T>> take(bool ready) {
     if (!ready) detail::throw_unfinished(set_->unfinished(), set_->size());

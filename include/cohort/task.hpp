@@ -54,6 +54,19 @@ struct PromiseBase {
   }
 };
 
+/// Whether an argument of a coroutine leaves nothing to do at its end. What a reference refers to may be incomplete.
+template <class T>
+concept TrivialArgument = requires {
+  sizeof(T);
+}
+&&std::is_trivially_destructible_v<T>;
+
+/// What is left in a frame at the end of its coroutine are its arguments.
+template <class... Args>
+void note_arguments(StateBase& state) noexcept {
+  state.arguments_trivial = (TrivialArgument<Args> && ...);
+}
+
 /// What a Task may await: its promise is asked to turn each awaited thing into an awaiter.
 template <class Derived>
 struct AwaitTransform {
@@ -78,6 +91,10 @@ struct AwaitTransform {
 
 template <class T>
 struct Promise : PromiseBase<T>, AwaitTransform<Promise<T>> {
+  template <class... Args>
+  explicit Promise(const Args&...) noexcept {
+    note_arguments<Args...>(state_of(*this));
+  }
   [[nodiscard]] Task<T> get_return_object() noexcept;
   void unhandled_exception() noexcept { store_current_exception(state_of(*this)); }
 
@@ -92,6 +109,10 @@ struct Promise : PromiseBase<T>, AwaitTransform<Promise<T>> {
 
 template <class T>
 struct Promise<T&> : PromiseBase<T&>, AwaitTransform<Promise<T&>> {
+  template <class... Args>
+  explicit Promise(const Args&...) noexcept {
+    note_arguments<Args...>(state_of(*this));
+  }
   [[nodiscard]] Task<T&> get_return_object() noexcept;
   void unhandled_exception() noexcept { store_current_exception(state_of(*this)); }
 
@@ -104,6 +125,10 @@ struct Promise<T&> : PromiseBase<T&>, AwaitTransform<Promise<T&>> {
 
 template <>
 struct Promise<void> : PromiseBase<void>, AwaitTransform<Promise<void>> {
+  template <class... Args>
+  explicit Promise(const Args&...) noexcept {
+    note_arguments<Args...>(state_of(*this));
+  }
   [[nodiscard]] Task<void> get_return_object() noexcept;
   void unhandled_exception() noexcept { store_current_exception(state_of(*this)); }
 
@@ -200,7 +225,7 @@ class [[nodiscard]] TaskAwaiter {
       drop_task(*child_);
       return;
     }
-    child_->frame().destroy();
+    child_->destroy_ended_frame();
     child_->free();
   }
 

@@ -38,25 +38,20 @@ namespace detail {
 Task<bool> wait_for_set(CompletionSet& set, WaitOptions options);
 
 template <class T>
-Task<WaitResult<T>> wait_for_futures(CompletionSetOwner set, std::vector<AsyncFuture<T>> futures, WaitOptions options) {
+Task<WaitResult<T>> wait_for_futures(CompletionSetOwner set, WaitOptions options) {
   const bool in_time = co_await wait_for_set(*set, options);
   if (!in_time && options.return_when == WaitStrategy::all_completed)
     throw_timeout("not all futures were done in time");
+  std::vector<AsyncFuture<T>> futures;
+  futures.reserve(set->size());
+  for (StateBase* handle : set->take_all()) futures.push_back(FutureAccess::adopt<T>(*handle));
   WaitResult<T> result;
+  if (options.return_when == WaitStrategy::all_completed) {
+    result.done = std::move(futures);
+    co_return result;
+  }
   for (AsyncFuture<T>& future : futures) (future.done() ? result.done : result.not_done).push_back(std::move(future));
   co_return result;
-}
-
-/// The futures of a set, with handles of their own.
-template <class T>
-[[nodiscard]] std::vector<AsyncFuture<T>> futures_of(const CompletionSet& set) {
-  std::vector<AsyncFuture<T>> futures;
-  futures.reserve(set.size());
-  for (std::size_t index = 0; index < set.size(); ++index) {
-    set.at(index).add_handle();
-    futures.push_back(FutureAccess::adopt<T>(set.at(index)));
-  }
-  return futures;
 }
 
 }  // namespace detail
@@ -71,10 +66,8 @@ template <class T>
 /// *Complexity*: O(1) per future.
 template <detail::FutureRange Futures>
 [[nodiscard]] Task<WaitResult<detail::FutureValue<Futures>>> wait(Futures&& futures, WaitOptions options = {}) {
-  using T = detail::FutureValue<Futures>;
   detail::CompletionSetOwner set(detail::CompletionSet::create(detail::handles_of(std::forward<Futures>(futures))));
-  std::vector<AsyncFuture<T>> distinct = detail::futures_of<T>(*set);
-  return detail::wait_for_futures<T>(std::move(set), std::move(distinct), options);
+  return detail::wait_for_futures<detail::FutureValue<Futures>>(std::move(set), options);
 }
 
 }  // namespace cohort

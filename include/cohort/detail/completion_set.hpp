@@ -10,11 +10,20 @@
 
 #include <coroutine>  // for std::coroutine_handle
 #include <cstddef>    // for std::size_t
+#include <cstdint>    // for std::uint64_t
 #include <memory>     // for std::unique_ptr
 #include <mutex>      // for std::lock_guard
+#include <utility>    // for std::exchange
 #include <vector>     // for std::vector
 
 namespace cohort::detail {
+
+/// The states of futures, with a handle to each.
+struct Handles {
+  std::vector<StateBase*> states;
+  /// How many handles there are at least to a state that is in twice.
+  std::uint64_t if_twice = 2;
+};
 
 /// Many futures, and those of them that are done in the order in which they were: what as_completed and wait are made
 /// of.
@@ -26,9 +35,8 @@ namespace cohort::detail {
 /// report is never waited for.
 class CompletionSet {
  public:
-  /// Takes over the handles in `handles`; those to a future that is in already are dropped. Done futures come first, in
-  /// order.
-  [[nodiscard]] static CompletionSet* create(std::vector<StateBase*> handles);
+  /// Takes over `handles`; those to a future that is in already are dropped. Done futures come first, in order.
+  [[nodiscard]] static CompletionSet* create(Handles handles);
 
   CompletionSet(const CompletionSet&) = delete;
   CompletionSet& operator=(const CompletionSet&) = delete;
@@ -36,16 +44,23 @@ class CompletionSet {
   /// By the consumer, at the end: waits for nothing any more; with `cancel` cancels what is not done.
   void abandon(bool cancel) noexcept;
 
-  /// The futures, each once, in the order in which they were given.
-  [[nodiscard]] std::size_t size() const noexcept { return entries_.size(); }
-  [[nodiscard]] StateBase& at(std::size_t index) const noexcept { return *entries_[index].state; }
+  // The rest by the consumer, too.
+
+  /// How many futures there are.
+  [[nodiscard]] std::size_t size() const noexcept { return handles_.size(); }
   /// How many are not done.
   [[nodiscard]] std::size_t unfinished() noexcept;
 
-  /// The next that is done, with its handle; null when none is done that was not given out.
-  [[nodiscard]] StateBase* take() noexcept;
+  /// The next that is done, with its handle. One must be ready: see Ready.
+  [[nodiscard]] StateBase* take() noexcept { return std::exchange(handles_[next_done()], nullptr); }
+  /// The same, but its handle stays here, for take_all().
+  [[nodiscard]] const StateBase& look() noexcept { return *handles_[next_done()]; }
+  /// The handles of all, in the order in which they were given, if none was taken.
+  [[nodiscard]] std::vector<StateBase*> take_all() noexcept;
   /// Whether all have been given out.
-  [[nodiscard]] bool exhausted() noexcept;
+  [[nodiscard]] bool exhausted() const noexcept { return given_out_ == handles_.size(); }
+  /// Whether `count` that were not given out were done from the beginning.
+  [[nodiscard]] bool has_early(std::size_t count) const noexcept { return early_.size() - early_given_out_ >= count; }
 
   /// Blocks until `count` more than were given out are done, or the deadline has passed.
   bool wait_blocking(std::size_t count, TimePoint deadline);
@@ -58,7 +73,7 @@ class CompletionSet {
     Entry() = default;
     Entry* next_done = nullptr;
     CompletionSet* set = nullptr;
-    StateBase* state = nullptr;  // a handle, until given out
+    std::size_t index = 0;  // of its handle
   };
   // Who waits for more.
   struct Consumer {
@@ -70,20 +85,26 @@ class CompletionSet {
   CompletionSet() = default;
   ~CompletionSet() = default;
 
-  void add(StateBase& handle, std::size_t index) noexcept;
+  [[nodiscard]] std::size_t next_done() noexcept;
+  void stop_listening() noexcept;
   void done(Entry& entry) noexcept;
   [[nodiscard]] bool start_waiting(Consumer& consumer, std::size_t count) noexcept;
   bool stop_waiting(Consumer& consumer) noexcept;
   void drop_reference() noexcept;
 
-  std::vector<Entry> entries_;
+  // The consumer's.
+  std::vector<StateBase*> handles_;  // null when given out
+  std::vector<std::size_t> early_;   // which were done from the beginning
+  std::size_t early_given_out_ = 0;
+  std::size_t given_out_ = 0;
+
+  std::vector<Entry> entries_;  // of all others
   sync::atomic<std::size_t> references_{1};
   sync::mutex mutex_;
-  // Under the mutex: those that are done and not given out, how many those are, and how many were given out.
+  // Under the mutex: those that were done later and not given out, and how many.
   Entry* first_done_ = nullptr;
   Entry* last_done_ = nullptr;
   std::size_t ready_ = 0;
-  std::size_t given_out_ = 0;
   Consumer* consumer_ = nullptr;
 };
 
@@ -96,12 +117,12 @@ class [[nodiscard]] CompletionSet::Ready {
     Awaiter(const Awaiter&) = delete;
     Awaiter& operator=(const Awaiter&) = delete;
 
-    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    [[nodiscard]] bool await_ready() const noexcept { return set_->has_early(count_) && !asked_to_stop(task_); }
     COHORT_SUSPEND_OUT_OF_LINE bool await_suspend(std::coroutine_handle<> handle) { return wait(handle); }
     [[nodiscard]] bool await_resume() const {
-      const Wake reason = wait_.reason();
+      const Wake reason = wait_.reason();  // none: it was ready
       if (reason == Wake::stopped) throw_unless_ready(reason, "");
-      return reason == Wake::ready;
+      return reason != Wake::timed_out;
     }
 
    private:

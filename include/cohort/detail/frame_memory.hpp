@@ -1,11 +1,55 @@
 #pragma once
 
+#include <array>    // for std::array
+#include <atomic>   // for std::atomic
 #include <cstddef>  // for std::size_t, std::ptrdiff_t
+#include <cstdint>  // for std::uint32_t
+#include <new>      // for placement new
 
 namespace cohort::detail {
 
 /// The alignment of every block: that of plain `operator new`, and the most that GCC honours in a coroutine frame.
 inline constexpr std::size_t frame_alignment = 16;
+
+/// A free block. In a batch, `next` chains the blocks of the batch and `next_batch`, in the first, the batches.
+struct FrameBlock {
+  FrameBlock* next;
+  FrameBlock* next_batch;
+};
+
+/// What one thread keeps of one class of blocks: at most two batches, so that a thread that allocates and frees at the
+/// boundary of a batch does not go to the shared store each time.
+struct FrameList {
+  FrameBlock* first;
+  std::atomic<std::uint32_t> room;  // for so many more; written by the owner only, read by live_frames(), as the next
+  std::atomic<FrameBlock*> full_batch;
+};
+
+/// One thread's free blocks. Trivially destructible: usable while statics and other thread-locals are destroyed. All
+/// zero, nothing in it and no room for anything, until the thread is known, and for ever where nothing is to be kept.
+struct FrameCache {
+  static constexpr std::size_t class_size = 32;
+  static constexpr std::size_t class_count = 64;  // up to 2 KiB; larger frames are rare and go to operator new
+
+  static constexpr std::size_t class_of(std::size_t size) noexcept { return (size - 1) / class_size; }
+
+  std::array<FrameList, class_count> lists;
+  std::atomic<std::ptrdiff_t> obtained;  // blocks from operator new, less those given back; written by the owner only
+  FrameCache* next;                      // the list of all threads' caches; under the store's mutex
+  FrameCache* previous;
+  bool registered;
+};
+
+#if defined(__clang__) && __clang_major__ < 17
+FrameCache& frame_cache() noexcept;  // as thread_context()
+#else
+extern constinit thread_local FrameCache this_thread_frame_cache;
+inline FrameCache& frame_cache() noexcept { return this_thread_frame_cache; }
+#endif
+
+// When this thread has no block of that class, or no room for one.
+[[nodiscard]] void* allocate_frame_slowly(std::size_t size);
+void free_frame_slowly(void* block, std::size_t size) noexcept;
 
 /// Memory for one task: its shared state and its coroutine frame in one block.
 ///
@@ -14,10 +58,32 @@ inline constexpr std::size_t frame_alignment = 16;
 /// workers find their way home to the thread that submits.
 ///
 /// *Throws*: `std::bad_alloc`. *Thread safety*: any thread. *Complexity*: O(1), no atomic operation in the common case.
-[[nodiscard]] void* allocate_frame(std::size_t size);
+[[nodiscard]] inline void* allocate_frame(std::size_t size) {
+  const std::size_t index = FrameCache::class_of(size);
+  if (index < FrameCache::class_count) [[likely]] {
+    FrameList& list = frame_cache().lists[index];
+    if (FrameBlock* const block = list.first; block != nullptr) [[likely]] {
+      list.first = block->next;
+      list.room.store(list.room.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);  // relaxed: own
+      return block;
+    }
+  }
+  return allocate_frame_slowly(size);
+}
 
 /// Gives back a block of `allocate_frame(size)`; never allocates.
-void free_frame(void* block, std::size_t size) noexcept;
+inline void free_frame(void* block, std::size_t size) noexcept {
+  const std::size_t index = FrameCache::class_of(size);
+  if (index < FrameCache::class_count) [[likely]] {
+    FrameList& list = frame_cache().lists[index];
+    if (const std::uint32_t room = list.room.load(std::memory_order_relaxed); room != 0) [[likely]] {  // relaxed: own
+      list.room.store(room - 1, std::memory_order_relaxed);                                            // relaxed: own
+      list.first = ::new (block) FrameBlock{list.first, nullptr};
+      return;
+    }
+  }
+  free_frame_slowly(block, size);
+}
 
 /// How many blocks are in use in the whole process. For tests: exact when no thread is allocating or freeing.
 [[nodiscard]] std::ptrdiff_t live_frames() noexcept;

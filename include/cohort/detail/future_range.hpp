@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cohort/async_future.hpp>
+#include <cohort/detail/completion_set.hpp>
 #include <cohort/detail/state.hpp>
 
 #include <ranges>       // for std::ranges::input_range
@@ -16,20 +17,27 @@ concept FutureRange = std::ranges::input_range<Range> && is_future<std::ranges::
 template <FutureRange Range>
 using FutureValue = typename std::remove_cvref_t<std::ranges::range_reference_t<Range>>::value_type;
 
-/// The futures' states, with a handle of their own to each. *Throws*: `std::future_error(no_state)` for one that is not
-/// valid.
+/// Handles of a range's futures: theirs, if it is an rvalue that owns them, else copies. *Throws*:
+/// `std::future_error(no_state)` for one that is not valid.
 template <FutureRange Range>
-[[nodiscard]] std::vector<StateBase*> handles_of(Range&& range) {
+[[nodiscard]] Handles handles_of(Range&& range) {
   using Future = AsyncFuture<FutureValue<Range>>;
+  constexpr bool owned = !std::is_lvalue_reference_v<Range> && !std::ranges::view<std::remove_cvref_t<Range>>;
   std::vector<Future> futures;
   if constexpr (std::ranges::sized_range<Range>) futures.reserve(static_cast<std::size_t>(std::ranges::size(range)));
   for (auto&& future : range) {
     static_cast<void>(FutureAccess::state(future));
-    futures.push_back(future);
+    if constexpr (owned) {
+      futures.push_back(std::move(future));
+    } else {
+      futures.push_back(future);
+    }
   }
-  std::vector<StateBase*> handles;
-  handles.reserve(futures.size());
-  for (Future& future : futures) handles.push_back(&FutureAccess::release(std::move(future)));
+  Handles handles;
+  // Where copies are made of handles that stay, those are two more for one that is in twice.
+  if (!owned && std::is_lvalue_reference_v<std::ranges::range_reference_t<Range>>) handles.if_twice = 3;
+  handles.states.reserve(futures.size());
+  for (Future& future : futures) handles.states.push_back(&FutureAccess::release(std::move(future)));
   return handles;
 }
 

@@ -59,13 +59,13 @@ struct ThreadContext {
   const Scope* current = nullptr;        // the task that runs
   std::coroutine_handle<> next;          // what to resume next, from the bottom of the stack: see transfer()
   unsigned transfers = 0;
-  unsigned inline_runs = 0;              // see FutureAwaiterBase::try_run_inline
-  bool finishing = false;                // the thread is at the end of a task and returns to its loop at once
-  bool in_order = false;                 // what is scheduled now is to run in that order
-  Node* handed_over = nullptr;           // what to run next, without queueing: only while finishing
-  BlockedTask* blocked = nullptr;        // tasks further down this stack, blocked in get()
-  unsigned callback_depth = 0;           // done callbacks running on this stack
-  Waiter* deferred_callbacks = nullptr;  // those that wait for the stack to unwind, first to run first
+  unsigned inline_runs = 0;                     // see FutureAwaiterBase::try_run_inline
+  bool finishing = false;                       // the thread is at the end of a task and returns to its loop at once
+  const Scheduler* firing_timers_of = nullptr;  // what is scheduled there now is due
+  Node* handed_over = nullptr;                  // what to run next, without queueing: only while finishing
+  BlockedTask* blocked = nullptr;               // tasks further down this stack, blocked in get()
+  unsigned callback_depth = 0;                  // done callbacks running on this stack
+  Waiter* deferred_callbacks = nullptr;         // those that wait for the stack to unwind, first to run first
   Waiter* last_deferred_callback = nullptr;
   StateBase* dropped_tasks = nullptr;  // unstarted tasks to destroy, while one is being destroyed: see drop_task()
   bool dropping_tasks = false;

@@ -102,6 +102,12 @@ class WorkDeque {
     return element;
   }
 
+  /// Whether there was exactly one element. A hint.
+  [[nodiscard]] bool has_one() const noexcept {
+    const std::int64_t top = top_.load(std::memory_order_relaxed);  // relaxed: a hint, both
+    return bottom_.load(std::memory_order_relaxed) - top == 1;
+  }
+
   /// Whether there was nothing to take. seq_cst, for the look around before sleeping: see push_reserved().
   [[nodiscard]] bool empty() const noexcept {
     const std::int64_t top = top_.load(std::memory_order_seq_cst);
