@@ -76,6 +76,47 @@ function add_row(workload, workers, metric, unit,    i, value, ours, text, csv, 
 
 function escaped(text) { gsub(/&/, "\\&amp;", text); gsub(/</, "\\&lt;", text); gsub(/>/, "\\&gt;", text); return text }
 
+# Times per element over the sizes or the numbers of workers in `positions`, both on scales of logarithms: a line for each
+# of `series`, whose points are names with %s in the place of the position.
+function plot_lines(file, x0, title, positions, series, names,    n, i, k, s, count, at, name, label, x, y, points, lines, colour) {
+  n = split(positions, at, " ")
+  count = split(series, name, " ")
+  split(names, label, ",")
+  split("#2b6cb0 #d9772b #4a9a5a #8b5fbf #b03a3a #777777", colour, " ")
+  printf "<text x=\"%d\" y=\"18\" font-size=\"14\">%s</text>\n", x0, title > file
+  for (k = 1; k <= 4; ++k) {
+    y = 340 - 95 * (k - 1)
+    printf "<line x1=\"%d\" y1=\"%.0f\" x2=\"%d\" y2=\"%.0f\" stroke=\"#ddd\"/><text x=\"%d\" y=\"%.0f\" text-anchor=\"end\">%d ns</text>\n", x0 + 40, y, x0 + 380, y, x0 + 36, y + 4, 10 ^ k > file
+  }
+  for (i = 1; i <= n; ++i) printf "<text x=\"%.0f\" y=\"360\" text-anchor=\"middle\">%s</text>\n", x0 + 50 + 320 * (i - 1) / (n - 1), at[i] > file
+  lines = 0
+  for (s = 1; s <= count; ++s) {
+    points = ""
+    for (i = 1; i <= n; ++i) {
+      k = name[s] ":ns"
+      sub(/%s/, at[i], k)
+      if (!(k in figure)) continue
+      x = x0 + 50 + 320 * (i - 1) / (n - 1)
+      y = 340 - 95 * (log(figure[k]) / log(10) - 1)
+      points = points sprintf("%.1f,%.1f ", x, y < 30 ? 30 : y)
+    }
+    if (points == "") continue
+    ++lines
+    printf "<polyline points=\"%s\" fill=\"none\" stroke=\"%s\" stroke-width=\"2\"/>\n", points, colour[s] > file
+    printf "<text x=\"%d\" y=\"%d\" fill=\"%s\">%s</text>\n", x0 + 50, 372 + 14 * lines, colour[s], label[s] > file
+  }
+}
+function plot_growth(file) {
+  printf "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"820\" height=\"460\" font-family=\"sans-serif\" font-size=\"11\">\n" > file
+  printf "<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n" > file
+  plot_lines(file, 10, "A future, of so many", "1e4 1e5 1e6",
+             "as_completed_done_%s/cohort/1 as_completed_pending_%s/cohort/1 wait_done_%s/cohort/1 wait_pending_%s/cohort/1",
+             "as_completed: done,as_completed: run meanwhile,wait: done,wait: run meanwhile")
+  plot_lines(file, 420, "A submission, by so many threads to so many workers", "1 2 4 8 16 32 64",
+             "contended/cohort/%s contended/tbb/%s contended/asio/%s contended/plain_pool/%s", "cohort,oneTBB,Asio,plain pool")
+  print "</svg>" > file
+}
+
 END {
   contenders = split("cohort cohort_when_all serial tbb tbb_group asio plain_pool std_async xargs", contender_name, " ")
   print about
@@ -162,5 +203,6 @@ END {
     printf "<text x=\"%d\" y=\"%d\" font-size=\"11\">%s of %s</text>\n", left + plot + 12, y + 13, short(bar_is[i]), short(bar_limit[i]) > file
   }
   print "</svg>" > file
+  plot_growth(results "/growth.svg")
   exit failed
 }
