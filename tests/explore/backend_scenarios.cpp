@@ -41,8 +41,10 @@ const Scenario s17("S17", "cancel(uid) meets finish meets submit of the same uid
   });
   const auto records = registry.accept(batch([] {}));
   const auto future = records[0]->promise.get_future();
+  bool ending = false;
   jthread body([&] {
     registry.started(*records[0]);
+    ending = true;
     registry.finished(*records[0], TaskState::done);
   });
   jthread canceller([&] { registry.cancel("a"); });
@@ -50,6 +52,7 @@ const Scenario s17("S17", "cancel(uid) meets finish meets submit of the same uid
   try {
     const auto again = registry.accept(batch([] {}));
     accepted = true;
+    check(ending, "a uid is free when its task has ended");
     registry.started(*again[0]);
     registry.finished(*again[0], TaskState::done);
   } catch (const std::invalid_argument&) {

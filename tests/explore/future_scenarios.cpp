@@ -78,6 +78,18 @@ const Scenario s8_unseen("S8-unseen", "complete meets the drop of the last handl
   return "dropped";
 });
 
+// Two wait; the first to go on destroys the promise, whose set_result() has not returned, and both handles go.
+const Scenario s8_owner("S8-owner", "complete meets the promise's destruction by one who waited", {"value"}, [] {
+  std::optional<AsyncPromise<int>> promise(std::in_place);
+  AsyncFuture<int> future = promise->get_future();
+  AsyncFuture<int> copy = future;
+  jthread completer([&] { promise->set_result(5); });
+  jthread waiter([&] { check(std::move(copy).get() == 5, "the value"); });
+  check(std::move(future).get() == 5, "the value");
+  promise.reset();
+  return "value";
+});
+
 // A task ends, its waiter and another handle go, and the executor after them.
 const Scenario s8_task("S8-task", "a task's end meets get and the drop of a handle", {"value"}, [] {
   explore::Calm calm;

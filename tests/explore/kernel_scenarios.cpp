@@ -37,11 +37,13 @@ using explore::Scenario;
 // end, and taken once.
 template <bool timed>
 const char* park() {
+  const TimePoint begin = explore::now();
   cohort::detail::Parker parker;
   for (int round = 0; round < 2; ++round) {
     jthread waker([&] { parker.unpark(); });
     parker.park(timed ? explore::now() + 10ms : TimePoint::max());
     parker.wait_for_unpark();
+    check(explore::now() == begin, "it was woken: time passes only when nobody can do anything else");
   }
   return "awake";
 }

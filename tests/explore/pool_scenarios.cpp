@@ -1,6 +1,7 @@
 // S1 to S6: submitting, sleeping, waking and shutting down.
 
 #include <cohort/async_executor.hpp>
+#include <cohort/async_promise.hpp>
 #include <cohort/detail/sync_thread.hpp>
 #include <cohort/errors.hpp>
 
@@ -14,6 +15,8 @@ namespace {
 
 using cohort::AsyncExecutor;
 using cohort::AsyncFuture;
+using cohort::AsyncPromise;
+using cohort::Task;
 using cohort::detail::sync::jthread;
 using explore::check;
 using explore::Scenario;
@@ -104,6 +107,31 @@ const Scenario s4("S4", "submit meets shutdown that cancels", {"refused", "ran",
   return runs == 0 ? "cancelled" : "ran";
 });
 
+// At most one task between its start and its end: the second waits at the gate until the first has ended, or is
+// cancelled there, and the executor shuts down meanwhile. The place is never taken twice, and never lost.
+const Scenario s4_gate("S4-gate", "a task's end meets cancel of the one at the gate meets shutdown",
+                       {"all ran", "one is cancelled"}, [] {
+                         explore::Calm calm;
+                         int inside = 0;
+                         int runs = 0;
+                         const auto body = [&inside, &runs] {
+                           check(++inside == 1, "one at a time");
+                           cohort::detail::sync::yield();
+                           --inside;
+                           return ++runs;
+                         };
+                         AsyncExecutor executor({.max_workers = 2, .max_concurrent_tasks = 1});
+                         calm.end();
+                         const AsyncFuture<int> first = executor.submit(body);
+                         const AsyncFuture<int> second = executor.submit(body);
+                         const AsyncFuture<int> third = executor.submit(body);
+                         jthread canceller([&] { second.cancel(); });
+                         executor.shutdown();
+                         check(first.done() && second.done() && third.done(), "all are done after shutdown");
+                         check(runs == (second.cancelled() ? 2 : 3), "what was not cancelled ran");
+                         return second.cancelled() ? "one is cancelled" : "all ran";
+                       });
+
 // Two waiting calls, and a third that does not wait, with a task queued: when a waiting one returns, all has ended.
 const Scenario s5("S5", "two shutdowns", {"both waited"}, [] {
   explore::Calm calm;
@@ -118,6 +146,22 @@ const Scenario s5("S5", "two shutdowns", {"both waited"}, [] {
   executor.shutdown();
   check(future.done(), "a shutdown returns when all has ended");
   return "both waited";
+});
+
+// Three workers sleep, and again after the shutdown has woken them, since a task is not over; the one that ends it finds
+// that everything is over, and tells all others.
+const Scenario s5_asleep("S5-asleep", "the end of the last task finds the other workers asleep", {"value"}, [] {
+  explore::Calm calm;
+  AsyncPromise<int> promise;
+  AsyncExecutor executor(3);
+  const AsyncFuture<int> future =
+      executor.submit([](AsyncFuture<int> awaited) -> Task<int> { co_return co_await awaited; }, promise.get_future());
+  executor.shutdown({.wait = false});
+  calm.end();
+  promise.set_result(5);
+  executor.shutdown();
+  check(future.get() == 5, "the value");
+  return "value";
 });
 
 // A task shuts its own executor down, which does not wait; another is submitted meanwhile.
