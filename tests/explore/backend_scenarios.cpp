@@ -104,6 +104,58 @@ const Scenario s17_backend("S17-backend", "cancel_task meets a task's end meets 
                              return accepted ? "done, accepted" : "done, refused";
                            });
 
+// The executor of a backend shuts down while a batch is submitted: refused as a whole, or each of the batch comes to an
+// end.
+const Scenario s17_executor("S17-executor", "submit of a batch meets the executor's shutdown",
+                            {"refused", "both done", "one failed"}, [] {
+                              explore::Calm calm;
+                              AsyncExecutor executor(1);
+                              calm.end();
+                              ConcurrentExecutionBackend backend(executor);
+                              jthread closer([&] { executor.shutdown(); });
+                              int done = 0;
+                              int failed = 0;
+                              try {
+                                std::vector<TaskDescription> tasks = batch([] {});
+                                tasks.emplace_back("b", FunctionTask([] {}));
+                                for (const auto& future : backend.submit_tasks(std::move(tasks))) {
+                                  const TaskState state = future.get().state;
+                                  ++(state == TaskState::done ? done : failed);
+                                }
+                              } catch (const cohort::ExecutorShutdownError&) {
+                                check(!backend.task_state("a").has_value(), "nothing is known of what was refused");
+                                return "refused";
+                              }
+                              check(done + failed == 2 && failed <= 1, "each comes to an end");
+                              return failed == 0 ? "both done" : "one failed";
+                            });
+
+// The future of a task's result is cancelled as the task ends: the future is, and the task is told to its end.
+const Scenario s17_future("S17-future", "a task's end meets cancel of its future",
+                          {"canceled in the queue", "canceled, though done", "done"}, [] {
+                            std::string told;
+                            bool cancelled = false;
+                            {
+                              explore::Calm calm;
+                              AsyncExecutor executor(1);
+                              calm.end();
+                              ConcurrentExecutionBackend backend(executor);
+                              backend.register_callback([&](const TaskResult&, TaskState state) {
+                                told += state == TaskState::running ? 'r' : state == TaskState::done ? 'd' : 'c';
+                              });
+                              const auto futures = backend.submit_tasks(batch([] {}));
+                              futures[0].cancel();
+                              futures[0].wait();
+                              cancelled = futures[0].cancelled();
+                            }
+                            check(told == "rd" || told == "c" || told == "rc", "it is told to its end");
+                            if (told == "c") {
+                              check(cancelled, "what is cancelled in the queue has no other result");
+                              return "canceled in the queue";
+                            }
+                            return cancelled ? "canceled, though done" : "done";
+                          });
+
 // A backend shuts down while a task is submitted: refused, or told of to its end, before shutdown() returns.
 const Scenario s17_shutdown("S17-shutdown", "submit meets the backend's shutdown", {"refused", "done", "canceled"}, [] {
   explore::Calm calm;

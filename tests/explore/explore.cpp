@@ -32,6 +32,7 @@
 #include <map>
 #include <memory>
 #include <string_view>
+#include <system_error>
 #include <thread>
 #include <unordered_set>
 
@@ -105,6 +106,7 @@ struct Run {
   std::int64_t lowest = 0;
   std::array<std::uint64_t, 4> changes{};
   unsigned change_count = 0;
+  bool refuses_threads = false;
   Thread* calm = nullptr;  // whose calm it is: no choices, and the others come first
 
   std::vector<Step> trace;  // a ring
@@ -380,6 +382,8 @@ void Calm::end(Where where) noexcept {
   r.calm = nullptr;
 }
 
+void refuse_threads() noexcept { run().refuses_threads = true; }
+
 void advance(cohort::Duration duration, Where where) noexcept {
   point({"advance the clock", nullptr, where});
   Run& r = run();
@@ -432,6 +436,7 @@ Thread* start(std::function<void()> body, Where where) {
   if (!simulated()) fail("explore: a thread is started outside of an execution");
   point({"start a thread", nullptr, where});
   Run& r = run();
+  if (r.refuses_threads) throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again));
   if (r.used == most_threads) fail("explore: too many threads");
   if (r.used == r.threads.size()) {
     const Untracked untracked;
@@ -482,6 +487,7 @@ std::size_t execute(const Scenario& scenario, Strategy strategy, std::uint64_t s
   r.steps = r.choices = r.in_a_row = r.schedule = 0;
   r.lowest = 0;
   r.calm = nullptr;
+  r.refuses_threads = false;
   r.now = TimePoint(std::chrono::seconds(1000));
   r.change_count = strategy == Strategy::random ? 0 : strategy == Strategy::pct3 ? 2 : 4;
   for (unsigned i = 0; i < r.change_count; ++i) r.changes[i] = 1 + r.random.below(r.expected_choices);

@@ -46,6 +46,9 @@ class Calm {
   void end(Where where = Where::current()) noexcept;
 };
 
+/// From here on no thread can be started in this execution: std::system_error.
+void refuse_threads() noexcept;
+
 /// Puts the clock forward, so that timed waits and timers may meet what the other threads do.
 void advance(cohort::Duration duration, Where where = Where::current()) noexcept;
 

@@ -52,6 +52,23 @@ const Scenario s7("S7", "complete meets add_done_callback", {"completer", "both 
   return threads[0] == 0 ? "adder" : "completer";
 });
 
+// Several wait in every way there is, on one handle.
+const Scenario s7_waiters("S7-waiters", "complete meets get meets wait_for meets add_done_callback", {"value"}, [] {
+  AsyncPromise<int> promise;
+  const AsyncFuture<int> future = promise.get_future();
+  int calls = 0;
+  jthread completer([&] { promise.set_result(5); });
+  jthread waiter([&] {
+    if (future.wait_for(10ms)) check(future.get() == 5, "the value");
+  });
+  jthread adder([&] { future.add_done_callback([&](const auto&) { ++calls; }); });
+  check(future.get() == 5, "the value");
+  completer.join();
+  adder.join();
+  check(calls == 1, "the callback runs once");
+  return "value";
+});
+
 // The promise and two handles go while one thread waits: it has the value, and the state is freed once.
 const Scenario s8("S8", "complete meets get and the drop of the last handle", {"value"}, [] {
   std::optional<AsyncPromise<std::shared_ptr<int>>> promise(std::in_place);

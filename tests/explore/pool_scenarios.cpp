@@ -9,7 +9,7 @@
 #include <optional>
 #include <string>
 
-#include "explore.hpp"
+#include "support.hpp"
 
 namespace {
 
@@ -68,6 +68,19 @@ const Scenario s2("S2", "two submits meet one worker", {"first first", "second f
   return order == "12" ? "first first" : "second first";
 });
 
+// One thread submits: its tasks start in that order.
+const Scenario s2_order("S2-order", "submits of one thread meet the worker", {"in order"}, [] {
+  std::string order;
+  {
+    AsyncExecutor executor(1);
+    for (const char letter : {'a', 'b', 'c'}) {
+      static_cast<void>(executor.submit([&order, letter] { order += letter; }));
+    }
+  }
+  check(order == "abc", "tasks start in the order in which they were submitted");
+  return "in order";
+});
+
 // A submission is refused, or its task runs before shutdown() returns.
 const Scenario s3("S3", "submit meets shutdown that drains", {"refused", "ran"}, [] {
   explore::Calm calm;
@@ -80,6 +93,7 @@ const Scenario s3("S3", "submit meets shutdown that drains", {"refused", "ran"},
   const int runs_at_shutdown = runs;
   submitter.join();
   check(runs == runs_at_shutdown, "nothing runs after shutdown");
+  explore::check_all_ended(executor, future.has_value() ? 1 : 0);
   if (!future.has_value()) {
     check(runs == 0, "what is refused does not run");
     return "refused";
@@ -103,6 +117,7 @@ const Scenario s4("S4", "submit meets shutdown that cancels", {"refused", "ran",
     return "refused";
   }
   check(future->done(), "what is accepted is done after shutdown");
+  explore::check_all_ended(executor, 1);
   check(future->cancelled() == (runs == 0), "cancelled, or run");
   return runs == 0 ? "cancelled" : "ran";
 });
@@ -128,6 +143,7 @@ const Scenario s4_gate("S4-gate", "a task's end meets cancel of the one at the g
                          jthread canceller([&] { second.cancel(); });
                          executor.shutdown();
                          check(first.done() && second.done() && third.done(), "all are done after shutdown");
+                         explore::check_all_ended(executor, 3);
                          check(runs == (second.cancelled() ? 2 : 3), "what was not cancelled ran");
                          return second.cancelled() ? "one is cancelled" : "all ran";
                        });

@@ -1,10 +1,12 @@
 // What several files of scenarios use.
 #pragma once
 
+#include <cohort/async_executor.hpp>
 #include <cohort/async_promise.hpp>
 #include <cohort/errors.hpp>
 
 #include <coroutine>
+#include <cstdint>
 #include <utility>
 
 #include "explore.hpp"
@@ -21,6 +23,14 @@ struct Stranger {
     void unhandled_exception() noexcept { fail("an exception leaves a coroutine that has no one to tell"); }
   };
 };
+
+/// After shutdown(): every task that was accepted has ended, in one way.
+inline void check_all_ended(const cohort::AsyncExecutor& executor, std::uint64_t accepted) {
+  const cohort::ExecutorStats stats = executor.stats();
+  check(stats.submitted == accepted, "stats: what was accepted");
+  check(stats.succeeded + stats.failed + stats.cancelled == accepted, "stats: all have ended, once");
+  check(stats.pending == 0 && stats.running == 0, "stats: none is under way");
+}
 
 /// Whether the promise took the value: not when its future has been cancelled.
 template <class T>

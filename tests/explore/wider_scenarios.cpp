@@ -14,6 +14,7 @@
 #include <optional>
 #include <stdexcept>
 #include <stop_token>
+#include <system_error>
 #include <vector>
 
 #include "support.hpp"
@@ -69,6 +70,7 @@ const Scenario s4_inside("S4-inside", "a task's own submissions meet shutdown th
                            });
                            executor.shutdown({.cancel_futures = true});
                            check(parent.done(), "the parent is done after shutdown");
+                           explore::check_all_ended(executor, 1 + futures.size());
                            int values = 0;
                            for (const AsyncFuture<int>& future : futures) {
                              check(future.done(), "its children are done after shutdown");
@@ -89,6 +91,16 @@ const Scenario s5_start("S5-start", "a worker that fails as it starts", {"thrown
     return "thrown";
   }
   return "started";
+});
+
+// The same when its thread cannot be started.
+const Scenario s5_no_thread("S5-no-thread", "a worker whose thread cannot be started", {"thrown", "started"}, [] {
+  try {
+    AsyncExecutor executor({.max_workers = 2, .on_worker_start = [](std::size_t) { explore::refuse_threads(); }});
+    return "started";  // the second thread was there before the first had begun
+  } catch (const std::system_error&) {
+    return "thrown";
+  }
 });
 
 // A task makes an executor of its own, and destroys it: its worker gives its place to another thread meanwhile.
@@ -249,6 +261,25 @@ const Scenario s18_await_cancel("S18-await-cancel", "a task that awaits one that
                                   return outcome_of(future, 5);
                                 });
 
+// The only worker blocks, and no thread can be had to take its place: it goes on working itself until another thread, or
+// a task that it runs meanwhile, completes what it waits for.
+const Scenario s18_no_thread("S18-no-thread", "get on the only worker, without a thread to spare, meets complete",
+                             {"values"}, [] {
+                               explore::Calm calm;
+                               AsyncPromise<int> promises[2];
+                               AsyncExecutor executor(1);
+                               calm.end();
+                               jthread completer([&] { promises[0].set_result(5); });
+                               explore::refuse_threads();
+                               const auto block = [](const AsyncFuture<int>& awaited) { return awaited.get(); };
+                               const AsyncFuture<int> first = executor.submit(block, promises[0].get_future());
+                               const AsyncFuture<int> second = executor.submit(block, promises[1].get_future());
+                               const AsyncFuture<void> last = executor.submit([&] { promises[1].set_result(6); });
+                               check(first.get() == 5 && second.get() == 6, "the values");
+                               last.get();
+                               return "values";
+                             });
+
 // Permits are taken in every way there is.
 const Scenario s14_try("S14-try", "release meets acquire meets try_acquire", {"tried", "not tried"}, [] {
   explore::Calm calm;
@@ -278,6 +309,20 @@ const Scenario s20_nested("S20-nested", "complete meets the end of sync_wait on 
   calm.end();
   promise.set_result(5);
   check(other.get() == 6 && future.get() == 5, "the values");
+  return "value";
+});
+
+// The pool of one that sync_wait makes keeps the time, too.
+const Scenario s20_sleep("S20-sleep", "complete meets the end of a sleep in sync_wait", {"value"}, [] {
+  AsyncPromise<int> promise;
+  const AsyncFuture<int> awaited = promise.get_future();
+  jthread completer([&] { promise.set_result(5); });
+  jthread clock([] { explore::advance(20ms); });
+  const auto body = [&awaited]() -> Task<int> {
+    co_await cohort::sleep_for(10ms);
+    co_return co_await awaited;
+  };
+  check(cohort::sync_wait(body()) == 5, "the value");
   return "value";
 });
 
