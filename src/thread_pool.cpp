@@ -474,7 +474,7 @@ void ThreadPool::task_started() noexcept {
   if (context.scheduler == this) [[likely]] {
     detail::WorkerCounters::add(context.counters->started);
   } else {
-    core_->started.fetch_add(1, std::memory_order_release);  // release, here and below: as WorkerCounters::add
+    core_->started.fetch_add(1, std::memory_order_release);  // release: as WorkerCounters::add
   }
 }
 
@@ -487,6 +487,7 @@ void ThreadPool::task_ended(StateBase& task, bool had_started) noexcept {
     own.count_end(outcome);
     if (!had_started) detail::WorkerCounters::add(own.ended_early);
   } else {
+    // release: as in task_started()
     (outcome == detail::Outcome::value       ? core.succeeded
      : outcome == detail::Outcome::cancelled ? core.cancelled
                                              : core.failed)
@@ -546,6 +547,7 @@ ExecutorStats ThreadPool::stats() const {
   stats.succeeded = sum(core.succeeded.load(std::memory_order_acquire), core.workers, &Counters::succeeded);
   stats.failed = sum(core.failed.load(std::memory_order_acquire), core.workers, &Counters::failed);
   stats.cancelled = sum(core.cancelled.load(std::memory_order_acquire), core.workers, &Counters::cancelled);
+  // acquire: still as in sum()
   const std::uint64_t started = sum(core.started.load(std::memory_order_acquire), core.workers, &Counters::started);
   const std::uint64_t guests = core.guests.load(std::memory_order_acquire);
   stats.submitted =
@@ -555,6 +557,7 @@ ExecutorStats ThreadPool::stats() const {
   stats.running = difference(started, difference(stats.succeeded + stats.failed + stats.cancelled, ended_early));
   stats.pending = difference(stats.submitted, started + ended_early);
   for (const auto& worker : core.workers) {
+    // acquire: pairs with WorkerCounters::add
     stats.workers.push_back({.run = worker->counters.started.load(std::memory_order_acquire),
                              .stolen = worker->counters.stolen.load(std::memory_order_acquire)});
   }

@@ -112,6 +112,7 @@ class FlaggedList {
 
   /// Takes the first element out; null when there is none.
   [[nodiscard]] T* pop() noexcept {
+    // acquire: as in has(), whose answer is read after this one
     if (pointer(word_.load(std::memory_order_acquire)) == nullptr && has(closed)) return nullptr;
     const std::uintptr_t word = lock();
     T* first = pointer(word);

@@ -135,6 +135,7 @@ class FutureAwaiterBase : protected InlineAwait {
         context.deque->pop() != task) {
       return false;
     }
+    // acquire: sees the doings of handles that are gone, as in StateBase::drop()
     if (consumes && task->references.load(std::memory_order_acquire) == StateBase::one_handle + StateBase::one_owner) {
       task->own_scope.start_alone();  // ours is the only handle, and the queue's entry is gone: nobody else sees it
     } else if (!task->own_scope.try_start()) {

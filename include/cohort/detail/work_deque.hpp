@@ -125,6 +125,7 @@ class WorkDeque {
       slots[static_cast<std::size_t>(index & mask)].store(element, std::memory_order_relaxed);
     }
     [[nodiscard]] T* get(std::int64_t index) const noexcept {
+      // relaxed: as in put()
       return slots[static_cast<std::size_t>(index & mask)].load(std::memory_order_relaxed);
     }
 

@@ -1,0 +1,329 @@
+// Further variants: what the other files' scenarios are in a program, with more of the library around them.
+
+#include <cohort/async_executor.hpp>
+#include <cohort/async_promise.hpp>
+#include <cohort/detail/sync_thread.hpp>
+#include <cohort/map.hpp>
+#include <cohort/semaphore.hpp>
+#include <cohort/sleep.hpp>
+#include <cohort/stop_token.hpp>
+#include <cohort/sync_wait.hpp>
+#include <cohort/wait.hpp>
+
+#include <chrono>
+#include <optional>
+#include <stdexcept>
+#include <stop_token>
+#include <system_error>
+#include <vector>
+
+#include "support.hpp"
+
+namespace {
+
+using namespace std::chrono_literals;
+using cohort::AsyncExecutor;
+using cohort::AsyncFuture;
+using cohort::AsyncPromise;
+using cohort::Permit;
+using cohort::Semaphore;
+using cohort::Task;
+using cohort::detail::sync::jthread;
+using explore::check;
+using explore::outcome_of;
+using explore::Scenario;
+using explore::thread_number;
+
+// A task comes over from another executor, which must stay open for it, or refuse it.
+const Scenario s3_guest("S3-guest", "a task moves to an executor that shuts down", {"came over", "refused"}, [] {
+  explore::Calm calm;
+  AsyncExecutor home(1);
+  AsyncExecutor other(1);
+  calm.end();
+  const AsyncFuture<bool> future = home.submit([&other]() -> Task<bool> {
+    try {
+      co_await other.schedule();
+    } catch (const cohort::ExecutorShutdownError&) {
+      co_return false;
+    }
+    co_return true;
+  });
+  other.shutdown();
+  return future.get() ? "came over" : "refused";
+});
+
+// A task submits others to its own worker's queue while the executor shuts down and cancels: each is refused, or runs,
+// or is cancelled, and all are done in the end.
+const Scenario s4_inside("S4-inside", "a task's own submissions meet shutdown that cancels",
+                         {"it was cancelled itself", "none ran", "some ran", "all ran"}, [] {
+                           explore::Calm calm;
+                           AsyncExecutor executor(2);
+                           calm.end();
+                           int runs = 0;
+                           std::vector<AsyncFuture<int>> futures;
+                           const AsyncFuture<void> parent = executor.submit([&] {
+                             try {
+                               for (int i = 0; i < 3; ++i)
+                                 futures.push_back(executor.submit([&runs] { return ++runs; }));
+                             } catch (const cohort::ExecutorShutdownError&) {
+                             }
+                           });
+                           executor.shutdown({.cancel_futures = true});
+                           check(parent.done(), "the parent is done after shutdown");
+                           explore::check_all_ended(executor, 1 + futures.size());
+                           int values = 0;
+                           for (const AsyncFuture<int>& future : futures) {
+                             check(future.done(), "its children are done after shutdown");
+                             if (!future.cancelled()) ++values;
+                           }
+                           check(values == runs, "what ran was not cancelled");
+                           if (parent.cancelled()) return "it was cancelled itself";
+                           return runs == 0 ? "none ran" : runs == 3 ? "all ran" : "some ran";
+                         });
+
+// The second worker cannot start: the constructor throws, and nothing is left.
+const Scenario s5_start("S5-start", "a worker that fails as it starts", {"thrown"}, [] {
+  try {
+    AsyncExecutor executor({.max_workers = 2, .on_worker_start = [](std::size_t worker) {
+                              if (worker == 1) throw std::runtime_error("no");
+                            }});
+  } catch (const std::runtime_error&) {
+    return "thrown";
+  }
+  return "started";
+});
+
+// The same when its thread cannot be started.
+const Scenario s5_no_thread("S5-no-thread", "a worker whose thread cannot be started", {"thrown", "started"}, [] {
+  try {
+    AsyncExecutor executor({.max_workers = 2, .on_worker_start = [](std::size_t) { explore::refuse_threads(); }});
+    return "started";  // the second thread was there before the first had begun
+  } catch (const std::system_error&) {
+    return "thrown";
+  }
+});
+
+// A task makes an executor of its own, and destroys it: its worker gives its place to another thread meanwhile.
+const Scenario s6_nested("S6-nested", "an executor is made and destroyed by another's task", {"value"}, [] {
+  explore::Calm calm;
+  AsyncExecutor executor(1);
+  calm.end();
+  const AsyncFuture<int> nested = executor.submit([] {
+    AsyncExecutor inner(1);
+    const AsyncFuture<int> future = inner.submit([] { return 5; });
+    inner.shutdown();
+    return future.get();
+  });
+  const AsyncFuture<int> other = executor.submit([] { return 6; });
+  check(other.get() == 6 && nested.get() == 5, "the values");
+  return "value";
+});
+
+// A stop of a token that a future is to be cancelled with comes as it is completed, and as it is dropped.
+const Scenario s9_token("S9-token", "complete meets the stop of a cancel_when token", {"value", "cancelled"}, [] {
+  AsyncPromise<int> promise;
+  AsyncFuture<int> future = promise.get_future();
+  std::stop_source source;
+  jthread stopper([&] { source.request_stop(); });
+  bool taken = false;
+  jthread completer([&] { taken = explore::set(promise, 5); });
+  future.cancel_when(source.get_token());
+  stopper.join();
+  completer.join();
+  check(future.done() && taken != future.cancelled(), "one of the two wins");
+  return outcome_of(future, 5);
+});
+
+// A running task's stop token: its callback runs once, or not at all, and never after the task has ended.
+const Scenario s9_stop_callback("S9-stop-callback", "a task's end meets the callback of its stop token",
+                                {"called", "not called"}, [] {
+                                  explore::Calm calm;
+                                  AsyncPromise<int> promise;
+                                  AsyncExecutor executor(1);
+                                  int calls = 0;
+                                  bool over = false;
+                                  const AsyncFuture<int> future = executor.submit(
+                                      [&](AsyncFuture<int> awaited) -> Task<int> {
+                                        const std::stop_token token = co_await cohort::get_stop_token();
+                                        {
+                                          const std::stop_callback callback(token, [&] {
+                                            check(!over, "it is called while it is registered");
+                                            ++calls;
+                                          });
+                                          try {
+                                            static_cast<void>(co_await awaited);
+                                          } catch (const cohort::CancelledError&) {
+                                          }
+                                        }
+                                        over = true;
+                                        co_return 5;
+                                      },
+                                      promise.get_future());
+                                  calm.end();
+                                  jthread completer([&] { promise.set_result(5); });
+                                  future.cancel();
+                                  check(outcome_of(future, 5)[0] == 'v' || calls == 0,
+                                        "the value, or it never started");
+                                  check(calls <= 1, "it is called once");
+                                  return calls == 1 ? "called" : "not called";
+                                });
+
+// wait() for the first of two, for at most so long.
+const Scenario s10_wait("S10-wait", "complete meets the timeout of a wait for the first", {"none", "one", "both"}, [] {
+  explore::Calm calm;
+  AsyncPromise<int> promises[2];
+  const std::vector<AsyncFuture<int>> futures = {promises[0].get_future(), promises[1].get_future()};
+  AsyncExecutor executor(1);
+  const AsyncFuture<std::size_t> future = executor.submit([&futures]() -> Task<std::size_t> {
+    auto waiting = cohort::wait(futures, {.timeout = 10ms, .return_when = cohort::WaitStrategy::first_completed});
+    const auto result = co_await std::move(waiting);
+    check(result.done.size() + result.not_done.size() == 2, "each is in one of the two");
+    co_return result.done.size();
+  });
+  calm.end();
+  jthread first([&] { promises[0].set_result(1); });
+  jthread second([&] { promises[1].set_result(2); });
+  explore::advance(20ms);
+  switch (future.get()) {
+    case 0:
+      return "none";
+    case 1:
+      return "one";
+    default:
+      return "both";
+  }
+});
+
+// The first attempt fails; cancelled, or shut down, in the pause before the second.
+const Scenario s10_retry("S10-retry", "the end of a pause between attempts meets cancel meets shutdown",
+                         {"value", "cancelled"}, [] {
+                           explore::Calm calm;
+                           AsyncExecutor executor(1);
+                           int attempts = 0;
+                           const AsyncFuture<int> future =
+                               executor.submit({.retries = 1, .retry_delay = 10ms}, [&attempts] {
+                                 if (++attempts == 1) throw std::runtime_error("again");
+                                 return 5;
+                               });
+                           calm.end();
+                           jthread clock([] { explore::advance(20ms); });
+                           jthread canceller([&] { future.cancel(); });
+                           executor.shutdown({.cancel_futures = true});
+                           check(future.done(), "it is done after shutdown");
+                           return outcome_of(future, 5);
+                         });
+
+// A map's results are read, one, and its stream destroyed while workers are at the others.
+const Scenario s12_map("S12-map", "the end of a map's stream meets its elements", {"all ran", "some ran"}, [] {
+  explore::Calm calm;
+  AsyncExecutor executor(2);
+  calm.end();
+  int runs = 0;
+  {
+    auto stream = executor.map(
+        {.buffer_size = 2}, [&runs](int value) { return ++runs, value; }, std::vector{5, 6, 7});
+    check(*stream.begin() == 5, "the first in order");
+  }
+  executor.shutdown();
+  return runs == 3 ? "all ran" : "some ran";
+});
+
+// A task's child is popped from its deque and run on its stack, where it suspends; or another worker has it.
+const Scenario s18_await("S18-await", "a task awaits one that it submitted meets steal meets complete", {"value"}, [] {
+  explore::Calm calm;
+  AsyncPromise<int> promise;
+  const AsyncFuture<int> awaited = promise.get_future();
+  AsyncExecutor executor(2);
+  calm.end();
+  const AsyncFuture<int> future = executor.submit([&]() -> Task<int> {
+    auto inner = executor.submit([&]() -> Task<int> { co_return co_await awaited; });
+    co_return co_await std::move(inner);
+  });
+  promise.set_result(5);
+  check(future.get() == 5, "the value");
+  return "value";
+});
+
+// The same, cancelled as a whole.
+const Scenario s18_await_cancel("S18-await-cancel", "a task that awaits one that it submitted meets cancel",
+                                {"value", "cancelled"}, [] {
+                                  explore::Calm calm;
+                                  AsyncPromise<int> promise;
+                                  const AsyncFuture<int> awaited = promise.get_future();
+                                  AsyncExecutor executor(1);
+                                  const AsyncFuture<int> future = executor.submit([&]() -> Task<int> {
+                                    auto inner = executor.submit([&]() -> Task<int> { co_return co_await awaited; });
+                                    co_return co_await std::move(inner);
+                                  });
+                                  calm.end();
+                                  jthread canceller([&] { future.cancel(); });
+                                  promise.set_result(5);
+                                  return outcome_of(future, 5);
+                                });
+
+// The only worker blocks, and no thread can be had to take its place: it goes on working itself until another thread, or
+// a task that it runs meanwhile, completes what it waits for.
+const Scenario s18_no_thread("S18-no-thread", "get on the only worker, without a thread to spare, meets complete",
+                             {"values"}, [] {
+                               explore::Calm calm;
+                               AsyncPromise<int> promises[2];
+                               AsyncExecutor executor(1);
+                               calm.end();
+                               jthread completer([&] { promises[0].set_result(5); });
+                               explore::refuse_threads();
+                               const auto block = [](const AsyncFuture<int>& awaited) { return awaited.get(); };
+                               const AsyncFuture<int> first = executor.submit(block, promises[0].get_future());
+                               const AsyncFuture<int> second = executor.submit(block, promises[1].get_future());
+                               const AsyncFuture<void> last = executor.submit([&] { promises[1].set_result(6); });
+                               check(first.get() == 5 && second.get() == 6, "the values");
+                               last.get();
+                               return "values";
+                             });
+
+// Permits are taken in every way there is.
+const Scenario s14_try("S14-try", "release meets acquire meets try_acquire", {"tried", "not tried"}, [] {
+  explore::Calm calm;
+  Semaphore semaphore(1);
+  AsyncExecutor executor(1);
+  calm.end();
+  const AsyncFuture<int> future = executor.submit([&semaphore]() -> Task<int> {
+    const Permit permit = co_await semaphore.acquire();
+    co_return 5;
+  });
+  const bool taken = semaphore.try_acquire();
+  if (taken) semaphore.release();
+  check(future.get() == 5, "the permit came");
+  executor.shutdown();
+  check(semaphore.try_acquire() && !semaphore.try_acquire(), "there is one permit in the end");
+  return taken ? "tried" : "not tried";
+});
+
+// A worker that is a pool of its own for as long, inside a task.
+const Scenario s20_nested("S20-nested", "complete meets the end of sync_wait on a worker", {"value"}, [] {
+  explore::Calm calm;
+  AsyncPromise<int> promise;
+  const AsyncFuture<int> awaited = promise.get_future();
+  AsyncExecutor executor(1);
+  const AsyncFuture<int> future = executor.submit([&awaited] { return cohort::sync_wait(awaited); });
+  const AsyncFuture<int> other = executor.submit([] { return 6; });
+  calm.end();
+  promise.set_result(5);
+  check(other.get() == 6 && future.get() == 5, "the values");
+  return "value";
+});
+
+// The pool of one that sync_wait makes keeps the time, too.
+const Scenario s20_sleep("S20-sleep", "complete meets the end of a sleep in sync_wait", {"value"}, [] {
+  AsyncPromise<int> promise;
+  const AsyncFuture<int> awaited = promise.get_future();
+  jthread completer([&] { promise.set_result(5); });
+  jthread clock([] { explore::advance(20ms); });
+  const auto body = [&awaited]() -> Task<int> {
+    co_await cohort::sleep_for(10ms);
+    co_return co_await awaited;
+  };
+  check(cohort::sync_wait(body()) == 5, "the value");
+  return "value";
+});
+
+}  // namespace
