@@ -145,10 +145,20 @@ bool CompletionSet::wait_blocking(std::size_t count, TimePoint deadline) {
     BlockingWait wait;
   } blocked(deadline);
   if (!start_waiting(blocked, count)) return true;
+  const Scheduler* const own = thread_context().scheduler;
+  for (const Entry& entry : entries_) {
+    if (entry.state != nullptr && entry.state->home != nullptr && entry.state->home != own) {
+      blocked.wait.end_elsewhere();
+      break;
+    }
+  }
   block(blocked.wait);
   if (blocked.wait.over()) return true;
-  if (stop_waiting(blocked)) return false;
-  blocked.wait.drop_deadline();  // the signal is on its way
+  if (stop_waiting(blocked)) {
+    if (deadline == TimePoint::max()) throw_never_done();
+    return false;
+  }
+  blocked.wait.expect_signal();
   block(blocked.wait);
   return true;
 }

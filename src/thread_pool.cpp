@@ -34,6 +34,7 @@ namespace cohort {
 
 using detail::Node;
 using detail::NodeQueue;
+using detail::Scheduler;
 using detail::StateBase;
 using detail::thread_context;
 using detail::ThreadContext;
@@ -408,6 +409,8 @@ bool ThreadPool::try_add_reference() noexcept {
   }
   return false;
 }
+
+bool ThreadPool::driven() const noexcept { return core_->driven; }
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Accepting
@@ -969,22 +972,32 @@ void ThreadPool::run_to_end(StateBase& task) {
     }
     detail::BlockingWait wait;
   };
-  const auto run_on = [&task](ThreadPool& pool) {
+  const auto run_on = [&task](Scheduler& pool) {
     End end(pool);
     detail::begin_branch(task, end, 0, &pool, &task.own_scope);
     end.wait.wake_through(pool);
     pool.schedule(task);
-    pool.drive(end.wait);
+    pool.block(end.wait);
+    if (end.wait.over()) return;
+    // Nothing is left to do, and the coroutine still waits for something. It is asked to stop: it has to end before its
+    // frame can go.
+    task.own_scope.request_stop();
+    pool.block(end.wait);
+    if (!end.wait.over()) {
+      end.wait.expect_signal();
+      pool.block(end.wait);
+    }
+    detail::throw_never_done();
   };
 
   ThreadContext& context = thread_context();
   const detail::BlockedTask below;  // what runs on this stack stands back
-  PoolWorker* const own = context.worker;
-  auto* const outer = own != nullptr ? static_cast<ThreadPool*>(context.scheduler) : nullptr;
-  if (outer != nullptr && outer->core_->driven) {
-    run_on(*outer);  // a sync_wait inside a sync_wait: one loop serves both
+  if (context.scheduler != nullptr && context.scheduler->driven()) {
+    run_on(*context.scheduler);  // a sync_wait inside a sync_wait, or on a manual pool's thread: one loop serves both
     return;
   }
+  PoolWorker* const own = context.worker;
+  auto* const outer = own != nullptr ? static_cast<ThreadPool*>(context.scheduler) : nullptr;
   auto* pool = new ThreadPool(ExecutorOptions{.max_workers = 1});
   pool->core_->driven = true;
   const bool gave_way = outer != nullptr && outer->give_way(*own);

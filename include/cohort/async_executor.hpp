@@ -126,6 +126,9 @@ class BasicAsyncExecutor {
 
   [[nodiscard]] std::size_t max_workers() const noexcept { return pool_->max_workers(); }
 
+  /// The pool, for what it has to offer beyond what all pools have: see ManualPool.
+  [[nodiscard]] Pool& pool() noexcept { return *pool_; }
+
   /// Counts of what it has done; a task is counted before its future shows it. *Throws*: `std::bad_alloc`.
   [[nodiscard]] ExecutorStats stats() const { return pool_->stats(); }
 

@@ -130,6 +130,7 @@ class ThreadPool final : public detail::Scheduler {
   void add_reference() noexcept override;
   void drop_reference() noexcept override;
   [[nodiscard]] bool try_add_reference() noexcept override;
+  [[nodiscard]] bool driven() const noexcept override;
   void schedule(detail::Node& node) noexcept override;
   void schedule_last(detail::Node& node) noexcept override;
   [[nodiscard]] TimePoint now() const noexcept override { return detail::sync::now(); }
