@@ -110,6 +110,7 @@ bool wait_until_done(StateBase& state, TimePoint deadline) {
     }
     BlockingWait wait;
   } waiter(deadline);
+  waiter.wait.set_waits_for(WaitsFor::future_of(state));
   if (state.home != nullptr && state.home != context.scheduler) waiter.wait.end_elsewhere();
   if (!state.waiters.add(waiter)) return true;
   block(waiter.wait);

@@ -145,6 +145,9 @@ bool CompletionSet::wait_blocking(std::size_t count, TimePoint deadline) {
     BlockingWait wait;
   } blocked(deadline);
   if (!start_waiting(blocked, count)) return true;
+  WaitsFor waits;
+  waits.kind = WaitsFor::Kind::futures;
+  blocked.wait.set_waits_for(waits);
   const Scheduler* const own = thread_context().scheduler;
   for (const Entry& entry : entries_) {
     if (entry.state != nullptr && entry.state->home != nullptr && entry.state->home != own) {
@@ -175,13 +178,18 @@ bool CompletionSet::Ready::Awaiter::wait(std::coroutine_handle<> handle) {
   }
   wait_.set = set_;
   wait_.wake = [](Consumer& consumer) noexcept { static_cast<Wait&>(consumer).fire(Wake::ready); };
-  wait_.begin(
-      handle, task_,
-      [](Suspension& suspension) noexcept {
-        auto& self = static_cast<Wait&>(suspension);
-        return self.set->stop_waiting(self);
-      },
-      &timer_);
+  static constexpr Suspension::Awaited futures{.remove =
+                                                   [](Suspension& suspension) noexcept {
+                                                     auto& self = static_cast<Wait&>(suspension);
+                                                     return self.set->stop_waiting(self);
+                                                   },
+                                               .describe =
+                                                   [](const Suspension&) noexcept {
+                                                     WaitsFor waits;
+                                                     waits.kind = WaitsFor::Kind::futures;
+                                                     return waits;
+                                                   }};
+  wait_.begin(handle, task_, futures, timed ? &timer_ : nullptr);
   wait_.add_source();
   if (!set_->start_waiting(wait_, count_)) {
     wait_.fire(Wake::ready);

@@ -11,7 +11,7 @@
 
 #include <algorithm>     // for std::max
 #include <atomic>        // for std::memory_order
-#include <cstdio>        // for std::fprintf
+#include <iostream>      // for std::cerr
 #include <mutex>         // for std::lock_guard
 #include <optional>      // for std::optional
 #include <system_error>  // for std::system_error
@@ -19,8 +19,10 @@
 #include <utility>       // for std::exchange
 #include <vector>        // for std::vector
 
+#include "blocked_threads.hpp"
 #include "fork_guard.hpp"
 #include "manual_timers.hpp"
+#include "snapshot_tasks.hpp"
 #include "traced_tasks.hpp"
 
 namespace cohort {
@@ -97,15 +99,18 @@ struct ManualPool::Core {
   NodeQueue gated;         // max_concurrent_tasks: those that wait for their turn
   std::size_t active = 0;  // … and how many have theirs
   bool closed = false;
-  std::uint64_t steps_here = 0;       // since time has moved or a task has ended
-  std::uint64_t steps_since_end = 0;  // since a task has ended
+  const ThreadContext* context = nullptr;  // the thread's, while the executor is there
+  std::uint64_t steps_here = 0;            // since time has moved or a task has ended
+  std::uint64_t steps_since_end = 0;       // since a task has ended
   std::uint64_t sequence = 0;
   std::uint64_t unfinished = 0;  // tasks and guests that have not left
   std::uint64_t started = 0, succeeded = 0, failed = 0, cancelled = 0, ended_early = 0;
 
   [[nodiscard]] bool idle() const noexcept { return queue.empty() && shuffled.empty(); }
 
-  detail::TracedTasks tasks;  // all that are unfinished; with a mutex of its own
+  // With mutexes of their own; no two are ever held at the same time.
+  detail::TracedTasks tasks;  // all that are unfinished
+  detail::BlockedThreads blocked;
 };
 
 // A loop of the pool on the stack of its thread.
@@ -129,9 +134,9 @@ class ManualPool::Driving {
 // ---------------------------------------------------------------------------------------------------------------------
 // Making and ending
 
-ManualPool::ManualPool(ExecutorOptions options) : core_(std::make_unique<Core>(std::move(options))) {}
+ManualPool::ManualPool(ExecutorOptions options) : core_(std::make_unique<Core>(std::move(options))) { enlist(); }
 
-ManualPool::~ManualPool() = default;
+ManualPool::~ManualPool() { delist(); }
 
 ManualPool* ManualPool::create(ExecutorOptions options) {
   if (options.max_workers == 0) detail::throw_invalid_argument("max_workers must be at least 1");
@@ -144,6 +149,7 @@ ManualPool* ManualPool::create(ExecutorOptions options) {
   }
   auto* const pool = new ManualPool(std::move(options));
   context.scheduler = pool;
+  pool->core_->context = &context;
   try {
     if (pool->core_->options.on_worker_start) pool->core_->options.on_worker_start(0);
   } catch (...) {
@@ -223,12 +229,16 @@ void ManualPool::finish() noexcept {
   }
   --core.depth;
   thread_context().scheduler = nullptr;
-  if (ended) {
-    drop_reference();
-  } else {
-    // Whoever still knows them may come and resume them.
-    std::fputs("cohort: a ManualExecutor was destroyed while tasks were suspended that never end\n", stderr);
+  {
+    std::lock_guard lock(core.mutex);
+    core.context = nullptr;
   }
+  if (!ended) {
+    // The reference stays: whoever still knows the tasks may come and resume them.
+    std::cerr << "cohort: a ManualExecutor was destroyed while there were tasks that never end:\n" << snapshot();
+    return;
+  }
+  drop_reference();
 }
 
 bool ManualPool::drained() const noexcept {
@@ -249,7 +259,7 @@ bool ManualPool::run_to_end() noexcept {
       const TimePoint timer = first_timer();
       if (timer != TimePoint::max()) {
         move_to(timer);
-      } else if (!step(Eager::yes) && !wait_for_others(TimePoint::min())) {
+      } else if (!step(Eager::yes) && !wait_for_others(false, TimePoint::max())) {
         break;
       }
     }
@@ -388,6 +398,30 @@ ExecutorStats ManualPool::stats() const {
   stats.pending = core.sequence - core.started - core.ended_early;
   stats.workers.front().run = core.started;
   return stats;
+}
+
+ExecutorSnapshot ManualPool::snapshot() const {
+  Core& core = *core_;
+  ExecutorSnapshot snapshot;
+  snapshot.name = core.options.name;
+  snapshot.stats = stats();
+  snapshot.workers.resize(1);
+  std::vector<detail::WorkerSeen> seen(1);
+  {
+    std::lock_guard lock(core.mutex);
+    snapshot.closed = core.closed;
+    snapshot.timers = core.timers.size();
+    const TimePoint next_timer = core.timers.first();
+    if (next_timer != TimePoint::max()) snapshot.next_timer = std::max(next_timer - now(), Duration::zero());
+    snapshot.shared_queue = core.shuffled.size();
+    core.queue.show([&](const Node&) { return ++snapshot.shared_queue < 10'000; });
+    core.gated.show([&](const Node&) { return ++snapshot.limited < 10'000; });
+    if (core.context != nullptr) seen.front().scope = core.context->current;
+  }
+  if (seen.front().scope == nullptr) seen.front().activity = WorkerActivity::parked;
+  snapshot.workers.front().activity = seen.front().activity;
+  detail::describe_tasks(snapshot, *this, now(), core.tasks.reports(), core.blocked.reports(), seen);
+  return snapshot;
 }
 
 void ManualPool::report(std::exception_ptr exception) noexcept {
@@ -555,13 +589,15 @@ void ManualPool::move_to(TimePoint time) noexcept {
   }
 }
 
-// There is nothing to do: waits until another thread brings something, for as long as patience says or until
-// `real_deadline`. False when nobody came.
-bool ManualPool::wait_for_others(TimePoint real_deadline) noexcept {
+// There is nothing to do: waits until another thread brings something, for as long as patience says; or, when what is
+// waited for, or what a task waits for, is another executor's, until `limit` by the real clock. False when nobody came.
+bool ManualPool::wait_for_others(bool elsewhere, TimePoint limit) noexcept {
   Core& core = *core_;
-  const TimePoint start = detail::sync::now();
-  const TimePoint patient = core.patience >= TimePoint::max() - start ? TimePoint::max() : start + core.patience;
-  const TimePoint until = std::max(real_deadline, patient);
+  TimePoint until = limit;
+  if (!elsewhere && !core.tasks.any_waits_for_other(*this)) {
+    const TimePoint start = detail::sync::now();
+    until = core.patience >= TimePoint::max() - start ? TimePoint::max() : start + core.patience;
+  }
   std::unique_lock lock(core.mutex);
   const std::uint64_t unfinished = core.unfinished;
   const auto something = [&] { return !core.idle() || core.timers.size() != 0 || core.unfinished != unfinished; };
@@ -575,12 +611,13 @@ bool ManualPool::wait_for_others(TimePoint real_deadline) noexcept {
 void ManualPool::block(detail::BlockingWait& wait) noexcept {
   Core& core = *core_;
   const Driving driving(*this);
+  const detail::BlockedThreads::Entry entry(core.blocked, wait);
   wait.wake_through(*this);
   const bool timed = wait.deadline() != TimePoint::max();
   // What another executor is to do takes its time, by the real clock.
   const bool elsewhere = wait.ends_elsewhere();
-  TimePoint real_deadline = elsewhere ? TimePoint::max() : TimePoint::min();
-  if (elsewhere && timed) real_deadline = detail::sync::now() + std::max(wait.deadline() - now(), Duration::zero());
+  const TimePoint limit =
+      timed ? detail::sync::now() + std::max(wait.deadline() - now(), Duration::zero()) : TimePoint::max();
   {
     std::lock_guard lock(core.mutex);
     core.steps_here = 0;
@@ -593,12 +630,12 @@ void ManualPool::block(detail::BlockingWait& wait) noexcept {
       continue;
     }
     // Either there is nothing to run, or more than enough at this instant, and no timer to move to.
-    const bool passed = timed && (!elsewhere || detail::sync::now() >= real_deadline);
+    const bool passed = timed && (!elsewhere || detail::sync::now() >= limit);
     if (!passed && step(Eager::yes)) continue;
     std::unique_lock lock(core.mutex);
     const bool idle = core.idle();
     lock.unlock();
-    if (idle && timer == TimePoint::max() && wait_for_others(real_deadline)) continue;
+    if (idle && timer == TimePoint::max() && wait_for_others(elsewhere, limit)) continue;
     if (timed) move_to(wait.deadline());
     return;
   }

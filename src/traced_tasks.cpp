@@ -1,8 +1,9 @@
 #include "traced_tasks.hpp"
 
-#include <atomic>   // for std::memory_order
-#include <mutex>    // for std::lock_guard
-#include <utility>  // for std::move
+#include <algorithm>  // for std::min
+#include <atomic>     // for std::memory_order
+#include <mutex>      // for std::lock_guard
+#include <utility>    // for std::move
 
 namespace cohort::detail {
 
@@ -28,6 +29,7 @@ void TracedTasks::add(Owner traced, StateBase& state) noexcept {
   {
     std::lock_guard lock(mutex_);
     tasks_.push_back(task);
+    ++count_;
   }
   if (!state.waiters.add(task.end)) remove(task);  // it has ended meanwhile
 }
@@ -42,9 +44,41 @@ void TracedTasks::remove(TracedTask& task) noexcept {
   {
     std::lock_guard lock(mutex_);
     tasks_.remove(task);
+    --count_;
   }
   Release()(&task);
   state->drop(StateBase::one_owner);
+}
+
+std::vector<TracedTasks::Report> TracedTasks::reports() {
+  constexpr std::size_t most = 1000;
+  std::unique_lock lock(mutex_);
+  const std::size_t count = std::min(count_, most);
+  lock.unlock();
+  std::vector<Report> reports;
+  reports.reserve(count);  // not under the lock
+  lock.lock();
+  for (TracedTask* each = tasks_.front(); each != nullptr && reports.size() < count; each = each->next) {
+    Report& report = reports.emplace_back();
+    each->references.fetch_add(1, std::memory_order_relaxed);  // relaxed: it is in the list, which has a reference
+    report.task.reset(each);
+    report.sequence_id = each->state->sequence_id;
+    report.started = each->state->own_scope.started();
+    each->state->own_scope.describe(report.scope);
+  }
+  return reports;
+}
+
+bool TracedTasks::any_waits_for_other(const Scheduler& own) noexcept {
+  std::lock_guard lock(mutex_);
+  for (TracedTask* each = tasks_.front(); each != nullptr; each = each->next) {
+    ScopeReport report;
+    each->state->own_scope.describe(report);
+    for (const WaitsFor& waits : report.waits) {
+      if (waits.kind == WaitsFor::Kind::future && waits.home != nullptr && waits.home != &own) return true;
+    }
+  }
+  return false;
 }
 
 void TracedTasks::stop_all() noexcept {

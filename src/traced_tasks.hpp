@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cohort/detail/intrusive_list.hpp>
+#include <cohort/detail/scope_report.hpp>
 #include <cohort/detail/state.hpp>
 #include <cohort/detail/sync.hpp>
 #include <cohort/duration.hpp>
@@ -10,6 +11,7 @@
 #include <memory>       // for std::unique_ptr
 #include <string>       // for std::string
 #include <string_view>  // for std::string_view
+#include <vector>       // for std::vector
 
 namespace cohort::detail {
 
@@ -51,6 +53,19 @@ class TracedTasks {
   // From now until its end the task is in. It has been submitted, and may have ended; the caller has a handle.
   void add(Owner traced, StateBase& state) noexcept;
 
+  // What is known of one task at a moment.
+  struct Report {
+    Owner task;  // for its name and age; of its state nothing is known to be there any more
+    std::uint64_t sequence_id = 0;
+    bool started = false;
+    ScopeReport scope;
+  };
+  // The oldest, a thousand at most. Throws std::bad_alloc.
+  [[nodiscard]] std::vector<Report> reports();
+
+  // Whether one of them waits for a future of another pool than `own`.
+  [[nodiscard]] bool any_waits_for_other(const Scheduler& own) noexcept;
+
   // Cancels each task that is in, or asks it to stop.
   void stop_all() noexcept;
 
@@ -60,6 +75,7 @@ class TracedTasks {
 
   sync::mutex mutex_;
   IntrusiveList<TracedTask> tasks_;
+  std::size_t count_ = 0;
 };
 
 }  // namespace cohort::detail

@@ -50,7 +50,7 @@ class ManualPool final : public detail::Scheduler {
   void seed(std::uint64_t seed) noexcept;
 
   /// Test's part: how long, by the real clock, a wait with nothing left to run and no timer set stays for other threads
-  /// before it fails. Zero to begin with: nobody else is expected.
+  /// before it fails. Zero to begin with: nobody else is expected, unless a task awaits the future of another executor.
   template <class Rep, class Period>
   void patience(std::chrono::duration<Rep, Period> duration) noexcept {
     set_patience(detail::saturate(duration));
@@ -110,6 +110,7 @@ class ManualPool final : public detail::Scheduler {
   void task_left() noexcept override;
   void block(detail::BlockingWait& wait) noexcept override;
   void report(std::exception_ptr exception) noexcept override;
+  [[nodiscard]] ExecutorSnapshot snapshot() const override;
 
  private:
   struct Core;
@@ -130,7 +131,7 @@ class ManualPool final : public detail::Scheduler {
   std::size_t run_instant() noexcept;
   [[nodiscard]] TimePoint first_timer() const noexcept;
   void move_to(TimePoint time) noexcept;
-  bool wait_for_others(TimePoint real_deadline) noexcept;
+  bool wait_for_others(bool elsewhere, TimePoint limit) noexcept;
   void leave() noexcept;
 
   [[nodiscard]] bool drained() const noexcept;

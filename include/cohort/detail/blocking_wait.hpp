@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cohort/detail/scope_report.hpp>
 #include <cohort/detail/state.hpp>
 #include <cohort/detail/sync.hpp>
 #include <cohort/duration.hpp>
@@ -30,6 +31,9 @@ class BlockingWait : Node {
   /// do.
   void end_elsewhere() noexcept { ends_elsewhere_ = true; }
   [[nodiscard]] bool ends_elsewhere() const noexcept { return ends_elsewhere_; }
+  /// What it waits for, for snapshots.
+  void set_waits_for(const WaitsFor& waits) noexcept { waits_for_ = waits; }
+  [[nodiscard]] const WaitsFor& waits_for() const noexcept { return waits_for_; }
 
   /// For a scheduler whose thread goes on working while it waits: from now on it is told by a node, instead of by the
   /// condition variable. On that thread; the node, when it comes, calls over().
@@ -39,6 +43,7 @@ class BlockingWait : Node {
   sync::mutex mutex_;
   sync::condition_variable condition_;  // one waiter
   TimePoint deadline_;
+  WaitsFor waits_for_;
   bool ends_elsewhere_ = false;
   bool over_ = false;  // under the mutex, as is scheduler_
   Scheduler* scheduler_ = nullptr;
@@ -54,6 +59,8 @@ class BlockedTask {
 
   /// How many tasks are blocked on this stack, this one included.
   [[nodiscard]] unsigned depth() const noexcept { return depth_; }
+  /// That of the task; null outside of tasks.
+  [[nodiscard]] const Scope* scope() const noexcept { return scope_; }
   /// Whether one of the tasks from `top` down is that of `scope`.
   [[nodiscard]] static bool any_is(const BlockedTask* top, const Scope& scope) noexcept;
 

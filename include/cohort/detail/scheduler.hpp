@@ -6,6 +6,10 @@
 #include <cstdint>    // for std::uint64_t
 #include <exception>  // for std::exception_ptr
 
+namespace cohort {
+struct ExecutorSnapshot;
+}
+
 namespace cohort::detail {
 
 class BlockingWait;
@@ -94,9 +98,17 @@ class Scheduler {
   /// An exception that no future can carry, from a callback.
   virtual void report(std::exception_ptr exception) noexcept = 0;
 
+  /// See BasicAsyncExecutor::snapshot.
+  [[nodiscard]] virtual ExecutorSnapshot snapshot() const = 0;
+
  protected:
-  Scheduler();
-  ~Scheduler();
+  Scheduler() = default;
+  ~Scheduler() = default;
+
+  /// From now on futures can find out that it is there; by the constructor of the pool, last.
+  void enlist();
+  /// Not any more; by its destructor, first: whoever finds it may call it.
+  void delist() noexcept;
 };
 
 }  // namespace cohort::detail
