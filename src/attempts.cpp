@@ -20,6 +20,9 @@ std::coroutine_handle<> ScopedChild::start(std::coroutine_handle<> handle) {
     self.child_->own_scope.request_stop();
     self.arrive_from_outside();
   };
+  stop_.describe = [](const StopNode& node, ScopeReport& report) noexcept {
+    static_cast<const StopSource&>(node).owner->child_->own_scope.describe(report);
+  };
   if (parent.scope != nullptr && !parent.scope->add(stop_)) stop_.fire(stop_);
   time_.owner = this;
   time_.fire = [](Timer& timer) noexcept {

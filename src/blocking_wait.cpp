@@ -115,12 +115,17 @@ bool wait_until_done(StateBase& state, TimePoint deadline) {
     }
     BlockingWait wait;
   } waiter(deadline);
+  waiter.wait.set_waits_for(WaitsFor::future_of(state));
+  if (state.home != nullptr && state.home != context.scheduler) waiter.wait.end_elsewhere();
   if (!state.waiters.add(waiter)) return true;
   block(waiter.wait);
   if (!waiter.wait.over()) {
-    if (state.waiters.remove(waiter)) return false;
+    if (state.waiters.remove(waiter)) {
+      if (deadline == TimePoint::max()) throw_never_done();
+      return false;
+    }
     // Too late to take it out: the signal is on its way.
-    waiter.wait.drop_deadline();
+    waiter.wait.expect_signal();
     block(waiter.wait);
   }
   return true;

@@ -24,6 +24,11 @@ std::coroutine_handle<> Branches::start(std::coroutine_handle<> handle) {
       self.stop_all();
       self.arrive_from_outside();
     };
+    stop_.describe = [](const StopNode& node, ScopeReport& report) noexcept {
+      const Branches& self = *static_cast<const StopSource&>(node).owner;
+      for (std::size_t index = 0; index < self.count_ && !report.full(); ++index)
+        self.states_[index]->own_scope.describe(report);
+    };
     if (!parent.scope->add(stop_)) stop_.fire(stop_);
   }
 

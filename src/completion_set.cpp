@@ -1,7 +1,7 @@
 #include <cohort/detail/completion_set.hpp>
 #include <cohort/detail/sync.hpp>
 
-#include <algorithm>      // for std::none_of
+#include <algorithm>      // for std::any_of
 #include <new>            // for std::nothrow
 #include <unordered_set>  // for std::unordered_set
 #include <utility>        // for std::exchange
@@ -167,10 +167,21 @@ bool CompletionSet::wait_blocking(std::size_t count, TimePoint deadline) {
     BlockingWait wait;
   } blocked(deadline);
   if (!start_waiting(blocked, count)) return true;
+  WaitsFor waits;
+  waits.kind = WaitsFor::Kind::futures;
+  blocked.wait.set_waits_for(waits);
+  const Scheduler* const own = thread_context().scheduler;
+  const auto elsewhere = [own](const StateBase* state) {
+    return state != nullptr && state->home != nullptr && state->home != own;
+  };
+  if (std::any_of(handles_.begin(), handles_.end(), elsewhere)) blocked.wait.end_elsewhere();
   block(blocked.wait);
   if (blocked.wait.over()) return true;
-  if (stop_waiting(blocked)) return false;
-  blocked.wait.drop_deadline();  // the signal is on its way
+  if (stop_waiting(blocked)) {
+    if (deadline == TimePoint::max()) throw_never_done();
+    return false;
+  }
+  blocked.wait.expect_signal();
   block(blocked.wait);
   return true;
 }
@@ -187,13 +198,18 @@ bool CompletionSet::Ready::Awaiter::wait(std::coroutine_handle<> handle) {
   }
   wait_.set = set_;
   wait_.wake = [](Consumer& consumer) noexcept { static_cast<Wait&>(consumer).fire(Wake::ready); };
-  wait_.begin(
-      handle, task_,
-      [](Suspension& suspension) noexcept {
-        auto& self = static_cast<Wait&>(suspension);
-        return self.set->stop_waiting(self);
-      },
-      &timer_);
+  static constexpr Suspension::Awaited futures{.remove =
+                                                   [](Suspension& suspension) noexcept {
+                                                     auto& self = static_cast<Wait&>(suspension);
+                                                     return self.set->stop_waiting(self);
+                                                   },
+                                               .describe =
+                                                   [](const Suspension&) noexcept {
+                                                     WaitsFor waits;
+                                                     waits.kind = WaitsFor::Kind::futures;
+                                                     return waits;
+                                                   }};
+  wait_.begin(handle, task_, futures, timed ? &timer_ : nullptr);
   wait_.add_source();
   if (!set_->start_waiting(wait_, count_)) {
     wait_.fire(Wake::ready);

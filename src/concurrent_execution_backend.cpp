@@ -107,7 +107,8 @@ class [[nodiscard]] ProcessRun : detail::Process {
  private:
   // True when the coroutine is suspended.
   bool begin(std::coroutine_handle<> handle, detail::StateBase* task) noexcept {
-    suspension_.begin(handle, task, nullptr);
+    static constexpr detail::Suspension::Awaited an_end;
+    suspension_.begin(handle, task, an_end);
     suspension_.add_source();
     ended = [](detail::Process& process) noexcept {
       static_cast<ProcessRun&>(process).suspension_.fire(detail::Wake::ready);

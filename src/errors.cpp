@@ -26,6 +26,11 @@ void throw_would_deadlock() {
   throw std::system_error(std::make_error_code(std::errc::resource_deadlock_would_occur),
                           "a task cannot wait for its own future");
 }
+void throw_never_done() {
+  throw std::system_error(std::make_error_code(std::errc::resource_deadlock_would_occur),
+                          "nothing is left to run, no timer is set, and no other thread is expected (see "
+                          "cohort::ManualPool::patience): the wait would never end");
+}
 void throw_cancelled(const char* what) { throw CancelledError(what); }
 void throw_timeout(const char* what) { throw TimeoutError(what); }
 void throw_invalid_state(const char* what) { throw InvalidStateError(what); }

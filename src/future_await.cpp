@@ -50,13 +50,17 @@ void FutureAwaiterBase::begin_wait(std::coroutine_handle<> handle) noexcept {
   wake_ = Wake::none;
   wait_.awaited = task;
   wait_.notify = [](Waiter& waiter) noexcept { static_cast<Wait&>(waiter).Suspension::fire(Wake::ready); };
-  wait_.begin(
-      handle, parent,
-      [](Suspension& suspension) noexcept {
-        auto& self = static_cast<Wait&>(suspension);
-        return self.awaited->waiters.remove(self);
-      },
-      deadline_ != nullptr ? &deadline_->source : nullptr);
+  static constexpr Suspension::Awaited a_future{
+      .remove =
+          [](Suspension& suspension) noexcept {
+            auto& self = static_cast<Wait&>(suspension);
+            return self.awaited->waiters.remove(self);
+          },
+      .describe =
+          [](const Suspension& suspension) noexcept {
+            return WaitsFor::future_of(*static_cast<const Wait&>(suspension).awaited);
+          }};
+  wait_.begin(handle, parent, a_future, deadline_ != nullptr ? &deadline_->source : nullptr);
   wait_.add_source();
   if (!task->waiters.add(wait_)) wait_.fire(Wake::ready);
   if (!deaf_) wait_.watch_stop();

@@ -1,8 +1,10 @@
 #include <cohort/detail/sync.hpp>
+#include <cohort/executor_snapshot.hpp>
 
 #include "live_schedulers.hpp"
 
 #include <algorithm>  // for std::find
+#include <exception>  // for std::exception_ptr
 #include <mutex>      // for std::lock_guard
 #include <vector>     // for std::vector
 
@@ -22,12 +24,12 @@ LiveSchedulers& live() {
 
 }  // namespace
 
-Scheduler::Scheduler() {
+void Scheduler::enlist() {
   std::lock_guard lock(live().mutex);
   live().all.push_back(this);
 }
 
-Scheduler::~Scheduler() {
+void Scheduler::delist() noexcept {
   std::lock_guard lock(live().mutex);
   std::erase(live().all, this);
 }
@@ -37,6 +39,29 @@ Scheduler* pin_if_alive(Scheduler* scheduler) noexcept {
   std::lock_guard lock(live().mutex);
   if (std::find(live().all.begin(), live().all.end(), scheduler) == live().all.end()) return nullptr;
   return scheduler->try_add_reference() ? scheduler : nullptr;
+}
+
+std::vector<ExecutorSnapshot> snapshots_of_all() {
+  std::vector<Scheduler*> pinned;
+  {
+    std::lock_guard lock(live().mutex);
+    for (Scheduler* each : live().all) {
+      pinned.reserve(pinned.size() + 1);
+      if (each->try_add_reference()) pinned.push_back(each);
+    }
+  }
+  std::vector<ExecutorSnapshot> snapshots;
+  std::exception_ptr error;
+  for (Scheduler* each : pinned) {
+    try {
+      snapshots.push_back(each->snapshot());
+    } catch (...) {
+      error = std::current_exception();
+    }
+    each->drop_reference();
+  }
+  if (error != nullptr) std::rethrow_exception(error);
+  return snapshots;
 }
 
 }  // namespace cohort::detail

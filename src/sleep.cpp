@@ -9,12 +9,18 @@ bool SleepAwaiter::wait(std::coroutine_handle<> handle) {
     static_cast<void>(suspension_.claim(Wake::stopped));
     return false;
   }
-  if (time_ <= now()) return false;
+  if (suspension_.time <= now()) return false;
   if ((task_ != nullptr ? task_->scheduler : thread_context().scheduler) == nullptr)
     throw_needs_scheduler("cohort::sleep_for");
-  suspension_.begin(handle, task_, nullptr, &timer_);
+  static constexpr Suspension::Awaited passing_time{.describe = [](const Suspension& suspension) noexcept {
+    WaitsFor waits;
+    waits.kind = WaitsFor::Kind::time;
+    waits.time = static_cast<const Sleeping&>(suspension).time;
+    return waits;
+  }};
+  suspension_.begin(handle, task_, passing_time, &timer_);
   suspension_.watch_stop();
-  suspension_.watch_deadline(time_);
+  suspension_.watch_deadline(suspension_.time);
   return suspension_.finish();
 }
 

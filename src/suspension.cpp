@@ -2,14 +2,14 @@
 
 namespace cohort::detail {
 
-void Suspension::begin(std::coroutine_handle<> handle, StateBase* task, RemoveSource remove,
+void Suspension::begin(std::coroutine_handle<> handle, StateBase* task, const Awaited& awaited,
                        TimeSource* time) noexcept {
   suspending();
   Node::run = &run_node;
   handle_ = handle;
   scheduler_ = task != nullptr ? task->scheduler : thread_context().scheduler;
   scope_ = task != nullptr ? task->scope : nullptr;
-  remove_ = remove;
+  awaited_ = &awaited;
   time_ = time;
   pending_.store(1, std::memory_order_relaxed);  // relaxed, here and in add_source(): not registered anywhere yet
 }
@@ -19,6 +19,13 @@ void Suspension::add_source() noexcept { pending_.fetch_add(1, std::memory_order
 void Suspension::watch_stop() noexcept {
   if (scope_ == nullptr) return;
   StopNode::fire = [](StopNode& node) noexcept { static_cast<Suspension&>(node).fire(Wake::stopped); };
+  StopNode::describe = [](const StopNode& node, ScopeReport& report) noexcept {
+    const auto& self = static_cast<const Suspension&>(node);
+    WaitsFor waits;
+    if (self.awaited_->describe != nullptr) waits = self.awaited_->describe(self);
+    waits.timed = self.time_ != nullptr;
+    report.add(waits);
+  };
   add_source();
   if (!scope_->add(*this)) fire(Wake::stopped);
 }
@@ -41,7 +48,7 @@ bool Suspension::claim(Wake reason) noexcept {
 // each source is taken out once, by either.
 std::uint32_t Suspension::remove_sources() noexcept {
   std::uint32_t removed = 0;
-  if (remove_ != nullptr && remove_(*this)) ++removed;
+  if (awaited_->remove != nullptr && awaited_->remove(*this)) ++removed;
   if (scope_ != nullptr && scope_->remove(*this)) ++removed;
   if (time_ != nullptr && scheduler_->disarm(*time_)) ++removed;
   return removed;

@@ -22,10 +22,13 @@
 #include <optional>   // for std::optional
 #include <utility>    // for std::exchange
 
+#include "blocked_threads.hpp"
 #include "fork_guard.hpp"
 #include "look_for_a_while.hpp"
 #include "parker.hpp"
+#include "snapshot_tasks.hpp"
 #include "timer_wheel.hpp"
+#include "traced_tasks.hpp"
 
 #if defined(__linux__)
 #include <pthread.h>  // for pthread_setname_np
@@ -35,6 +38,7 @@ namespace cohort {
 
 using detail::Node;
 using detail::NodeQueue;
+using detail::Scheduler;
 using detail::StateBase;
 using detail::thread_context;
 using detail::ThreadContext;
@@ -52,7 +56,10 @@ struct PoolWorker {
   WorkDeque<Node> deque;    // the owner's end is the holding thread's
   WorkerCounters counters;  // written by the holding thread
   Parker parker;
-  bool parked = false;     // in Core::sleepers; under Core::mutex
+  bool parked = false;  // in Core::sleepers; under Core::mutex
+  // For snapshots: the thread that holds it, under Core::mutex; and whether that is looking for work.
+  const ThreadContext* held_by = nullptr;
+  sync::atomic<bool> searching{false};
   std::uint32_t tick = 0;  // turns of the loop; the holding thread's
   std::uint32_t random;    // where the next search for work begins; the holding thread's
   // What `counters.submitted` was when a thief last left the only task here.
@@ -157,6 +164,10 @@ struct ThreadPool::Core {
   std::vector<detail::sync::jthread> threads;  // under the mutex; emptied by the first to join
   bool detached = false;                       // the executor was destroyed on one of these threads: nobody will join
   detail::sync::mutex join_mutex;              // one joins, the others wait for it
+
+  // For snapshots, with mutexes of their own: no two of all these are ever held at the same time.
+  detail::TracedTasks tasks;
+  detail::BlockedThreads blocked;
 };
 
 namespace {
@@ -186,13 +197,15 @@ ThreadPool::ThreadPool(ExecutorOptions options) : core_(std::make_unique<Core>(s
   Core& core = *core_;
   limited_ = core.options.max_concurrent_tasks != unlimited;
   core.workers.reserve(core.options.max_workers);
+  plain_ = !limited_ && !core.options.trace_tasks;
   core.sleepers.reserve(core.options.max_workers);
   for (std::size_t index = 0; index < core.options.max_workers; ++index) {
     core.workers.push_back(std::make_unique<PoolWorker>(index));
   }
+  enlist();
 }
 
-ThreadPool::~ThreadPool() = default;
+ThreadPool::~ThreadPool() { delist(); }
 
 ThreadPool* ThreadPool::create(ExecutorOptions options) {
   if (options.max_workers == 0) detail::throw_invalid_argument("max_workers must be at least 1");
@@ -268,11 +281,19 @@ void ThreadPool::run_thread(PoolWorker& first, StartReport* report) noexcept {
   }
   for (PoolWorker* worker = &first; worker != nullptr; worker = wait_as_spare()) {
     detail::hold(context, *this, *worker);
+    set_holder(*worker, &context);
     work();
+    if (context.worker != nullptr) set_holder(*context.worker, nullptr);
     detail::let_go(context);
   }
   context.owner = nullptr;
   drop_reference();
+}
+
+// For snapshots.
+void ThreadPool::set_holder(PoolWorker& worker, const ThreadContext* context) noexcept {
+  std::lock_guard lock(core_->mutex);
+  worker.held_by = context;
 }
 
 // Sleeping coroutines need a worker to go on anyway; but a timeout is there to stop one that is busy, and all may be. From the
@@ -413,6 +434,8 @@ bool ThreadPool::try_add_reference() noexcept {
   return false;
 }
 
+bool ThreadPool::driven() const noexcept { return core_->driven; }
+
 // ---------------------------------------------------------------------------------------------------------------------
 // Accepting
 
@@ -432,6 +455,28 @@ bool ThreadPool::accept() noexcept {
   } while (!core.accepted.compare_exchange_weak(accepted, accepted + 1, std::memory_order_seq_cst,
                                                 std::memory_order_relaxed));
   return true;
+}
+
+void ThreadPool::submit_slowly(StateBase& task, std::string_view name) {
+  Core& core = *core_;
+  ThreadContext& context = thread_context();
+  const bool here = context.scheduler == this && !limited_;
+  const auto submit_task = [&] { here ? submit_here(task, context) : submit_from_outside(task); };
+  if (name.empty() && !core.options.trace_tasks) {
+    submit_task();
+    return;
+  }
+  detail::TracedTasks::Owner traced = detail::TracedTasks::prepare(name, now());
+  // The task may end, and with it the executor, before it has been added.
+  add_reference();
+  try {
+    submit_task();
+  } catch (...) {
+    drop_reference();
+    throw;
+  }
+  core.tasks.add(std::move(traced), task);
+  drop_reference();
 }
 
 void ThreadPool::submit_from_outside(StateBase& task) {
@@ -564,6 +609,64 @@ ExecutorStats ThreadPool::stats() const {
   return stats;
 }
 
+ExecutorSnapshot ThreadPool::snapshot() const {
+  Core& core = *core_;
+  constexpr std::size_t most_counted = 10'000;
+  constexpr std::size_t most_listed = 1'000;
+  ExecutorSnapshot snapshot;
+  snapshot.name = core.options.name;
+  snapshot.closed = closed_.load(std::memory_order_relaxed);  // relaxed: a moment's view
+  snapshot.stats = stats();
+  snapshot.timers = core.timers.size();
+  const TimePoint next_timer = core.timers.next();
+  if (next_timer != TimePoint::max()) snapshot.next_timer = std::max(next_timer - now(), Duration::zero());
+
+  // What is in the queues stays there, and alive, while their locks are held: just long enough to take down numbers.
+  std::vector<std::uint64_t> queued;
+  queued.reserve(2 * most_listed);
+  std::size_t listed = 0;
+  const auto look = [&](const Node& node) {
+    if (node.run != &detail::run_root) return;
+    const auto& task = static_cast<const StateBase&>(node);
+    if (task.own_scope.started() || ++listed > most_listed) return;
+    queued.push_back(task.sequence_id);
+  };
+  const auto show = [&](const Node& node) {
+    look(node);
+    return ++snapshot.shared_queue < most_counted;
+  };
+  core.due.show(show);
+  core.injected.show(show);
+  if (limited_) {
+    std::lock_guard lock(core.gate_mutex);
+    listed = 0;
+    core.gated.show([&](const Node& node) {
+      look(node);
+      return ++snapshot.limited < most_counted;
+    });
+  }
+  for (const std::uint64_t number : queued)
+    snapshot.tasks.push_back({.sequence_id = number, .activity = TaskActivity::queued});
+
+  std::vector<detail::WorkerSeen> seen(core.workers.size());
+  {
+    std::lock_guard lock(core.mutex);  // so that no thread lets go of its worker, and ends
+    for (std::size_t index = 0; index < seen.size(); ++index) {
+      const PoolWorker& worker = *core.workers[index];
+      // relaxed: a moment's view
+      seen[index].activity = worker.parked                                      ? WorkerActivity::parked
+                             : worker.searching.load(std::memory_order_relaxed) ? WorkerActivity::searching
+                                                                                : WorkerActivity::running;
+      if (worker.held_by != nullptr) seen[index].scope = worker.held_by->current;
+    }
+  }
+  for (std::size_t index = 0; index < seen.size(); ++index)
+    snapshot.workers.push_back({.activity = seen[index].activity, .queued = core.workers[index]->deque.size()});
+
+  detail::describe_tasks(snapshot, *this, now(), core.tasks.reports(), core.blocked.reports(), seen);
+  return snapshot;
+}
+
 std::size_t ThreadPool::max_workers() const noexcept { return core_->options.max_workers; }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -681,7 +784,7 @@ namespace {
 // Whether all that `victim` has is one task that it has just submitted: most likely it is about to await it, and to run
 // it on the spot for less than it costs to have it elsewhere. If it is still there at the next look, it is not.
 bool is_fresh(PoolWorker& victim) noexcept {
-  if (!victim.deque.has_one()) return false;
+  if (victim.deque.size() != 1) return false;
   // relaxed, all of them: nothing hangs on it but when the task is taken
   const std::uint64_t submitted = victim.counters.submitted.load(std::memory_order_relaxed);
   if (victim.left_at.load(std::memory_order_relaxed) == submitted) return false;
@@ -738,6 +841,7 @@ bool ThreadPool::has_work() const noexcept {
 Node* ThreadPool::search(PoolWorker& worker, TimePoint until) noexcept {
   Core& core = *core_;
   idle_.fetch_add(one_searching, std::memory_order_seq_cst);
+  worker.searching.store(true, std::memory_order_relaxed);  // relaxed, here and below: for snapshots
   Node* found = nullptr;
   for (;;) {
     if (core.timers.next() != TimePoint::max()) advance_timers();
@@ -787,6 +891,7 @@ Node* ThreadPool::search(PoolWorker& worker, TimePoint until) noexcept {
     if (woken) worker.parker.wait_for_unpark();  // taken off the list by somebody: their token is here, or on its way
     if (over) stop();
   }
+  worker.searching.store(false, std::memory_order_relaxed);
   const std::uint64_t before = idle_.fetch_sub(one_searching, std::memory_order_seq_cst);
   // The last searcher to leave, with something or without, wakes the next: those who made work meanwhile, and the
   // clock, counted on it.
@@ -898,6 +1003,7 @@ bool ThreadPool::give_way(PoolWorker& worker) noexcept {
   detail::let_go(thread_context());
   {
     std::lock_guard lock(core.mutex);
+    worker.held_by = nullptr;
     if (pass_on(worker)) return true;
   }
   try {
@@ -905,6 +1011,7 @@ bool ThreadPool::give_way(PoolWorker& worker) noexcept {
     return true;
   } catch (...) {
     detail::hold(thread_context(), *this, worker);
+    set_holder(worker, &thread_context());
     return false;
   }
 }
@@ -938,6 +1045,7 @@ void ThreadPool::take_place() noexcept {
   }
   self.condition.wait(lock, [&] { return self.worker != nullptr; });
   detail::hold(thread_context(), *this, *self.worker);
+  self.worker->held_by = &thread_context();
 }
 
 // Between two tasks: gives the worker to a thread that wants one back. True when it did.
@@ -948,6 +1056,7 @@ bool ThreadPool::give_place(PoolWorker& worker) noexcept {
   std::lock_guard lock(core.mutex);
   if (core.returning.empty()) return false;
   detail::let_go(context);
+  worker.held_by = nullptr;
   return pass_on(worker);
 }
 
@@ -965,6 +1074,7 @@ PoolWorker* ThreadPool::wait_as_spare() noexcept {
 
 void ThreadPool::block(detail::BlockingWait& wait) noexcept {
   PoolWorker* worker = thread_context().worker;
+  const detail::BlockedThreads::Entry entry(core_->blocked, wait);
   if (give_way(*worker)) {
     wait.wait();
     take_place();
@@ -999,29 +1109,42 @@ void ThreadPool::run_to_end(StateBase& task) {
     }
     detail::BlockingWait wait;
   };
-  const auto run_on = [&task](ThreadPool& pool) {
+  const auto run_on = [&task](Scheduler& pool) {
     End end(pool);
     detail::begin_branch(task, end, 0, &pool, &task.own_scope);
     end.wait.wake_through(pool);
     pool.schedule(task);
-    pool.drive(end.wait);
+    pool.block(end.wait);
+    if (end.wait.over()) return;
+    // Nothing is left to do, and the coroutine still waits for something. It is asked to stop: it has to end before its
+    // frame can go.
+    task.own_scope.request_stop();
+    pool.block(end.wait);
+    if (!end.wait.over()) {
+      end.wait.expect_signal();
+      pool.block(end.wait);
+    }
+    detail::throw_never_done();
   };
 
   ThreadContext& context = thread_context();
   const detail::BlockedTask below;  // what runs on this stack stands back
-  PoolWorker* const own = context.worker;
-  auto* const outer = own != nullptr ? static_cast<ThreadPool*>(context.scheduler) : nullptr;
-  if (outer != nullptr && outer->core_->driven) {
-    run_on(*outer);  // a sync_wait inside a sync_wait: one loop serves both
+  if (context.scheduler != nullptr && context.scheduler->driven()) {
+    run_on(*context.scheduler);  // a sync_wait inside a sync_wait, or on a manual pool's thread: one loop serves both
     return;
   }
-  auto* pool = new ThreadPool(ExecutorOptions{.max_workers = 1});
+  PoolWorker* const own = context.worker;
+  auto* const outer = own != nullptr ? static_cast<ThreadPool*>(context.scheduler) : nullptr;
+  auto* pool = new ThreadPool(ExecutorOptions{.max_workers = 1, .name = "sync_wait"});
   pool->core_->driven = true;
   const bool gave_way = outer != nullptr && outer->give_way(*own);
   if (outer == nullptr || gave_way) {
     const ThreadContext before = context;  // a pool of another type keeps what it has set
-    detail::hold(context, *pool, *pool->core_->workers.front());
+    PoolWorker& worker = *pool->core_->workers.front();
+    detail::hold(context, *pool, worker);
+    pool->set_holder(worker, &context);
     run_on(*pool);
+    pool->set_holder(worker, nullptr);
     context.scheduler = before.scheduler;
     context.deque = before.deque;
     context.counters = before.counters;

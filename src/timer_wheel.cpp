@@ -76,6 +76,7 @@ bool TimerWheel::arm(Timer& timer, TimePoint time) noexcept {
     now_ = std::max(now_, tick_at_or_after(sync::now()));
   }
   insert(timer);
+  ++size_;
   publish_next();
   return next() < before;
 }
@@ -84,6 +85,7 @@ bool TimerWheel::disarm(Timer& timer) noexcept {
   std::lock_guard lock(mutex_);
   if (!timer.armed) return false;
   remove(timer);
+  --size_;
   // next_ may now be too early: one idle look at the wheel, instead of a search here. But an empty wheel is known at
   // once.
   if (next_tick() == no_tick) publish_next();
@@ -112,6 +114,7 @@ void TimerWheel::advance(TimePoint time) noexcept {
           Timer* next = timer->next;
           remove(*timer);
           if (timer->tick <= tick) {
+            --size_;
             timer->next = nullptr;
             (last_due != nullptr ? last_due->next : due) = timer;
             last_due = timer;

@@ -5,6 +5,7 @@
 
 #include <array>    // for std::array
 #include <atomic>   // for std::memory_order
+#include <cstddef>  // for std::size_t
 #include <cstdint>  // for std::uint64_t
 #include <mutex>    // for std::lock_guard
 
@@ -29,6 +30,12 @@ class TimerWheel {
 
   // Fires what is due, in order of deadline up to a tick.
   void advance(TimePoint now) noexcept;
+
+  // How many are armed.
+  [[nodiscard]] std::size_t size() noexcept {
+    std::lock_guard lock(mutex_);
+    return size_;
+  }
 
   // When there may be something to do next; max() when there is no timer. It may be too early, never too late.
   [[nodiscard]] TimePoint next() const noexcept {
@@ -56,8 +63,9 @@ class TimerWheel {
   sync::mutex mutex_;
   std::array<Slot, slots * levels> wheel_;    // level by level
   std::array<std::uint64_t, levels> used_{};  // one bit per slot that is not empty
-  std::uint64_t now_ = 0;                     // all ticks before this one have been dealt with
-  sync::atomic<Duration::rep> next_;          // written under the mutex
+  std::size_t size_ = 0;
+  std::uint64_t now_ = 0;             // all ticks before this one have been dealt with
+  sync::atomic<Duration::rep> next_;  // written under the mutex
 };
 
 }  // namespace cohort::detail

@@ -1,4 +1,5 @@
-// main() for every test program. After each test case it looks for task frames and shared states that were left behind.
+// main() for every test program. After each test case it looks for task frames and shared states that were left behind. A
+// test case that takes too long ends the program with a look at what its executors do.
 #if !__has_include(<catch2/catch_test_macros.hpp>)
 #define CATCH_CONFIG_RUNNER
 #endif
@@ -11,15 +12,55 @@
 #include <catch2/reporters/catch_reporter_registrars.hpp>
 #endif
 
+#include <signal.h>
+#include <time.h>
+
 #include <chrono>
 #include <cohort/detail/frame_memory.hpp>  // for live_frames
+#include <cohort/executor_snapshot.hpp>
 #include <cstddef>
 #include <cstdlib>
 #include <iostream>
 #include <string>
 #include <thread>
 
+#include "support.hpp"
+
 namespace {
+
+// Rings once, by a signal: a thread that waits would be one more in each test that counts them, or forks. Shorter than
+// ctest's patience.
+class Watchdog {
+ public:
+  Watchdog() {
+    struct sigaction action {};
+    action.sa_handler = &ring;
+    ::sigaction(test::watchdog_signal(), &action, nullptr);
+    struct sigevent event {};
+    event.sigev_notify = SIGEV_SIGNAL;
+    event.sigev_signo = test::watchdog_signal();
+    made_ = ::timer_create(CLOCK_MONOTONIC, &event, &timer_) == 0;
+  }
+
+  // From now on, or never.
+  void watch(std::chrono::seconds time) {
+    itimerspec setting{};
+    setting.it_value.tv_sec = time.count();
+    if (made_) ::timer_settime(timer_, 0, &setting, nullptr);
+  }
+
+ private:
+  // Nothing that is hung is in the middle of an allocation. If something is, then ctest will end it.
+  static void ring(int) {
+    std::cerr << "\nThe test hangs, or takes too long. What goes on in its executors:\n";
+    for (const cohort::ExecutorSnapshot& snapshot : cohort::detail::snapshots_of_all()) std::cerr << snapshot;
+    std::cerr << std::flush;
+    std::abort();
+  }
+
+  timer_t timer_{};
+  bool made_ = false;
+};
 
 std::ptrdiff_t leaked_frames = 0;  // by all test cases so far
 
@@ -48,12 +89,20 @@ class LookForFrames : public Listener {
  public:
   using Listener::Listener;
 
+  void testCaseStarting(const Catch::TestCaseInfo&) override {
+    watchdog_.watch(std::chrono::seconds(test::sanitized ? 500 : 100));
+  }
+
   void testCaseEnded(const Catch::TestCaseStats& stats) override {
+    watchdog_.watch(std::chrono::seconds(0));
     const std::ptrdiff_t frames = settled_frames();
     if (frames == leaked_frames) return;
     std::cerr << "\n" << frames - leaked_frames << " frames are alive after \"" << name_of(stats.testInfo) << "\"\n";
     leaked_frames = frames;
   }
+
+ private:
+  Watchdog watchdog_;
 };
 
 }  // namespace

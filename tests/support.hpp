@@ -1,6 +1,7 @@
 // Small things that several test files need: doors that block threads, threads that belong to no executor, meters.
 #pragma once
 
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -101,6 +102,9 @@ class Stopwatch {
  private:
   Clock::time_point start_ = Clock::now();
 };
+
+/// Raised when a test takes too long: see main.cpp.
+inline int watchdog_signal() { return SIGRTMIN; }
 
 // ---- Threads -------------------------------------------------------------------------------------------------------
 

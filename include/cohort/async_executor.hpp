@@ -6,6 +6,7 @@
 #include <cohort/detail/call.hpp>
 #include <cohort/detail/schedule.hpp>
 #include <cohort/detail/submit.hpp>
+#include <cohort/executor_snapshot.hpp>
 #include <cohort/map.hpp>
 #include <cohort/submit_options.hpp>
 #include <cohort/task.hpp>
@@ -78,7 +79,8 @@ class BasicAsyncExecutor {
   /// cannot be copied.
   template <class F, class... Args>
   requires(!detail::is_task<F>) auto submit(SubmitOptions options, F&& f, Args&&... args) {
-    return submit(detail::make_call_with_options(options, std::forward<F>(f), std::forward<Args>(args)...));
+    auto task = detail::make_call_with_options(options, std::forward<F>(f), std::forward<Args>(args)...);
+    return detail::submit_to(*pool_, std::move(task), options.name);
   }
 
   /// Applies `f` to the elements of the ranges, zipped up to the shortest, concurrently; results come in input order.
@@ -126,8 +128,18 @@ class BasicAsyncExecutor {
 
   [[nodiscard]] std::size_t max_workers() const noexcept { return pool_->max_workers(); }
 
+  /// The pool, for what it has to offer beyond what all pools have: see ManualPool.
+  [[nodiscard]] Pool& pool() noexcept { return *pool_; }
+
   /// Counts of what it has done; a task is counted before its future shows it. *Throws*: `std::bad_alloc`.
   [[nodiscard]] ExecutorStats stats() const { return pool_->stats(); }
+
+  /// What goes on in it: its workers, its queues, and the unfinished tasks that have a name, with what they wait for. To
+  /// be printed when nothing moves any more: see ExecutorSnapshot.
+  ///
+  /// *Throws*: `std::bad_alloc`.
+  /// *Thread safety*: from any thread, at any time, also while everything hangs.
+  [[nodiscard]] ExecutorSnapshot snapshot() const { return pool_->snapshot(); }
 
  private:
   Pool* pool_;  // one reference of it

@@ -12,6 +12,8 @@
 #include <cohort/duration.hpp>
 #include <cohort/errors.hpp>
 #include <cohort/execution_backend.hpp>
+#include <cohort/executor_snapshot.hpp>
+#include <cohort/manual_pool.hpp>
 #include <cohort/map.hpp>
 #include <cohort/noop_execution_backend.hpp>
 #include <cohort/semaphore.hpp>

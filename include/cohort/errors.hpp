@@ -73,6 +73,7 @@ namespace detail {
 [[noreturn]] void throw_no_state();
 [[noreturn]] void throw_promise_already_satisfied();
 [[noreturn]] void throw_would_deadlock();
+[[noreturn]] void throw_never_done();
 [[noreturn]] void throw_cancelled(const char* what);
 [[noreturn]] void throw_timeout(const char* what);
 [[noreturn]] void throw_invalid_state(const char* what);

@@ -14,7 +14,7 @@ namespace detail {
 /// Waits for a point in time.
 class [[nodiscard]] SleepAwaiter {
  public:
-  SleepAwaiter(TimePoint time, StateBase* task) noexcept : time_(time), task_(task) {}
+  SleepAwaiter(TimePoint time, StateBase* task) noexcept : task_(task), suspension_(time) {}
   SleepAwaiter(const SleepAwaiter&) = delete;
   SleepAwaiter& operator=(const SleepAwaiter&) = delete;
 
@@ -25,11 +25,14 @@ class [[nodiscard]] SleepAwaiter {
   }
 
  private:
+  struct Sleeping : Suspension {
+    explicit Sleeping(TimePoint until) noexcept : time(until) {}
+    TimePoint time;
+  };
   bool wait(std::coroutine_handle<> handle);
 
-  TimePoint time_;
   StateBase* task_;
-  Suspension suspension_;
+  Sleeping suspension_;
   Suspension::TimeSource timer_;
 };
 

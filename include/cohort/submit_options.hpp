@@ -35,7 +35,8 @@ struct SubmitOptions {
   Semaphore* semaphore = nullptr;
   /// Per attempt: when it has passed, the attempt is asked to stop, and fails with TimeoutError once it has ended.
   std::optional<Duration> timeout = {};
-  /// For diagnostics; copied at the call.
+  /// For diagnostics: in the text of a TimeoutError, and in snapshots, which list the tasks that have one. Copied at the
+  /// call.
   std::string_view name = {};
 };
 

@@ -5,14 +5,15 @@
 #include <cohort/detail/sync.hpp>
 #include <cohort/detail/thread_context.hpp>
 
-#include <atomic>      // for std::memory_order
-#include <cstddef>     // for std::size_t
-#include <cstdint>     // for std::uint64_t
-#include <exception>   // for std::exception_ptr
-#include <functional>  // for std::function
-#include <memory>      // for std::unique_ptr
-#include <string>      // for std::string
-#include <vector>      // for std::vector
+#include <atomic>       // for std::memory_order
+#include <cstddef>      // for std::size_t
+#include <cstdint>      // for std::uint64_t
+#include <exception>    // for std::exception_ptr
+#include <functional>   // for std::function
+#include <memory>       // for std::unique_ptr
+#include <string>       // for std::string
+#include <string_view>  // for std::string_view
+#include <vector>       // for std::vector
 
 namespace cohort {
 namespace detail {
@@ -41,6 +42,9 @@ struct ExecutorOptions {
   /// Given the exceptions that no future can carry: those of done callbacks. Must be callable from several threads at
   /// once. When empty: one line on stderr.
   std::function<void(std::exception_ptr)> on_unhandled_exception = {};
+  /// Snapshots list all tasks, not only those with a name: see ExecutorSnapshot. It costs an allocation and two turns of
+  /// a lock per task.
+  bool trace_tasks = false;
 };
 
 /// How an executor is shut down.
@@ -92,19 +96,14 @@ class ThreadPool final : public detail::Scheduler {
   /// *Throws*: ExecutorShutdownError, `std::bad_alloc`; then the task was not taken.
   void submit(detail::StateBase& task) {
     detail::ThreadContext& context = detail::thread_context();
-    if (context.scheduler == this && !limited_) [[likely]] {
-      if (closed_.load(std::memory_order_relaxed)) [[unlikely]]
-        detail::throw_shut_down();  // relaxed: see shutdown()
-      context.deque->reserve();
-      task.sequence_id = next_sequence_id(*context.counters);
-      task.starts_in_place = true;
-      detail::WorkerCounters::add(context.counters->submitted);
-      context.deque->push_reserved(&task);
-      wake_if_needed();
+    if (context.scheduler == this && plain_) [[likely]] {
+      submit_here(task, context);
     } else {
-      submit_from_outside(task);
+      submit_slowly(task, {});
     }
   }
+  /// Pool's part: the same for a task with a name, for snapshots.
+  void submit(detail::StateBase& task, std::string_view name) { submit_slowly(task, name); }
 
   /// Pool's part. *Throws*: ExecutorShutdownError after shutdown.
   void require_open() const {
@@ -130,6 +129,7 @@ class ThreadPool final : public detail::Scheduler {
   void add_reference() noexcept override;
   void drop_reference() noexcept override;
   [[nodiscard]] bool try_add_reference() noexcept override;
+  [[nodiscard]] bool driven() const noexcept override;
   void schedule(detail::Node& node) noexcept override;
   void schedule_last(detail::Node& node) noexcept override;
   [[nodiscard]] TimePoint now() const noexcept override { return detail::sync::now(); }
@@ -145,6 +145,7 @@ class ThreadPool final : public detail::Scheduler {
   void task_left() noexcept override;
   void block(detail::BlockingWait& wait) noexcept override;
   void report(std::exception_ptr exception) noexcept override;
+  [[nodiscard]] ExecutorSnapshot snapshot() const override;
 
  private:
   struct Core;
@@ -153,6 +154,18 @@ class ThreadPool final : public detail::Scheduler {
   explicit ThreadPool(ExecutorOptions options);
   ~ThreadPool();
 
+  // On one of its own workers, without max_concurrent_tasks.
+  void submit_here(detail::StateBase& task, detail::ThreadContext& context) {
+    if (closed_.load(std::memory_order_relaxed)) [[unlikely]]
+      detail::throw_shut_down();  // relaxed: see shutdown()
+    context.deque->reserve();
+    task.sequence_id = next_sequence_id(*context.counters);
+    task.starts_in_place = true;
+    detail::WorkerCounters::add(context.counters->submitted);
+    context.deque->push_reserved(&task);
+    wake_if_needed();
+  }
+  void submit_slowly(detail::StateBase& task, std::string_view name);
   void submit_from_outside(detail::StateBase& task);
   std::uint64_t next_sequence_id(detail::WorkerCounters& own) noexcept {
     if (own.next_sequence_id != own.last_sequence_id) return own.next_sequence_id++;
@@ -175,6 +188,7 @@ class ThreadPool final : public detail::Scheduler {
   void start_thread(detail::PoolWorker& worker, StartReport* report);
   void run_thread(detail::PoolWorker& first, StartReport* report) noexcept;
   void run_clock() noexcept;
+  void set_holder(detail::PoolWorker& worker, const detail::ThreadContext* context) noexcept;
   [[nodiscard]] bool on_own_thread() const noexcept;
   [[nodiscard]] bool drained() const noexcept;
   void stop() noexcept;
@@ -218,7 +232,8 @@ class ThreadPool final : public detail::Scheduler {
   detail::sync::atomic<std::uint64_t> idle_{0};  // parked workers in the low half, searching ones in the high half
   detail::sync::atomic<std::uint64_t> sequence_{0};
   detail::sync::atomic<bool> closed_{false};
-  bool limited_ = false;
+  bool limited_ = false;  // max_concurrent_tasks
+  bool plain_ = true;     // neither limited nor traced
   std::unique_ptr<Core> core_;
 };
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cohort/detail/scope_report.hpp>
 #include <cohort/detail/state.hpp>
 #include <cohort/detail/sync.hpp>
 #include <cohort/duration.hpp>
@@ -21,8 +22,18 @@ class BlockingWait : Node {
   /// Whether it has been signalled, and the signal is over too.
   [[nodiscard]] bool over() noexcept;
   [[nodiscard]] TimePoint deadline() const noexcept { return deadline_; }
-  /// From now on, without a deadline.
-  void drop_deadline() noexcept { deadline_ = TimePoint::max(); }
+  /// The signal is on its way: from now on, without a deadline.
+  void expect_signal() noexcept {
+    deadline_ = TimePoint::max();
+    ends_elsewhere_ = true;
+  }
+  /// Another executor sees to it, or another thread that is about to signal: it ends even when this one has nothing to
+  /// do.
+  void end_elsewhere() noexcept { ends_elsewhere_ = true; }
+  [[nodiscard]] bool ends_elsewhere() const noexcept { return ends_elsewhere_; }
+  /// What it waits for, for snapshots.
+  void set_waits_for(const WaitsFor& waits) noexcept { waits_for_ = waits; }
+  [[nodiscard]] const WaitsFor& waits_for() const noexcept { return waits_for_; }
 
   /// For a scheduler whose thread goes on working while it waits: from now on it is told by a node, instead of by the
   /// condition variable. On that thread; the node, when it comes, calls over().
@@ -32,6 +43,8 @@ class BlockingWait : Node {
   sync::mutex mutex_;
   sync::condition_variable condition_;  // one waiter
   TimePoint deadline_;
+  WaitsFor waits_for_;
+  bool ends_elsewhere_ = false;
   bool over_ = false;  // under the mutex, as is scheduler_
   Scheduler* scheduler_ = nullptr;
 };
@@ -46,6 +59,8 @@ class BlockedTask {
 
   /// How many tasks are blocked on this stack, this one included.
   [[nodiscard]] unsigned depth() const noexcept { return depth_; }
+  /// That of the task; null outside of tasks.
+  [[nodiscard]] const Scope* scope() const noexcept { return scope_; }
   /// Whether one of the tasks from `top` down is that of `scope`.
   [[nodiscard]] static bool any_is(const BlockedTask* top, const Scope& scope) noexcept;
 
@@ -60,10 +75,11 @@ class BlockedTask {
 /// Blocks until `state` is done or `deadline` has passed; returns whether it is done. On a worker, a task that has not
 /// started is run right here, and otherwise the worker goes on with other work meanwhile.
 ///
-/// *Throws*: `std::system_error` (resource_deadlock_would_occur) when the task would wait for itself.
+/// *Throws*: `std::system_error` (resource_deadlock_would_occur) when the task would wait for itself, or when nothing is
+/// left that could end the wait.
 bool wait_until_done(StateBase& state, TimePoint deadline);
 
-/// The same for anything that signals.
+/// The same for anything that signals; it may return early on a thread that drives its scheduler. See Scheduler::block.
 void block(BlockingWait& wait) noexcept;
 
 }  // namespace cohort::detail

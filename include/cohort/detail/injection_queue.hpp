@@ -41,6 +41,18 @@ class BasicInjectionQueue {
     return node;
   }
 
+  /// Shows what is there to `look`, under the lock, until it returns false. It must be brief and run no foreign code. What
+  /// is in the inbox stays there meanwhile, since only who has the lock takes from it.
+  template <class Look>
+  void show(Look look) noexcept {
+    std::lock_guard lock(mutex_);
+    const T* node = ready_;
+    while (node != nullptr && look(*node)) node = node->next;
+    if (node != nullptr) return;
+    // acquire: pairs with the pushes
+    for (node = inbox_.load(std::memory_order_acquire); node != nullptr && look(*node);) node = node->next;
+  }
+
   /// Whether there was nothing. seq_cst, for the look around before sleeping; the inbox first, since refill() announces
   /// what it moves before it takes it from there.
   [[nodiscard]] bool empty() const noexcept {

@@ -16,6 +16,12 @@ class NodeQueue {
  public:
   [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
 
+  /// Shows the nodes to `look`, until it returns false.
+  template <class Look>
+  void show(Look look) const noexcept {
+    for (const Node* node = first_; node != nullptr && look(*node);) node = node->next;
+  }
+
   void push(Node& node) noexcept {
     node.next = nullptr;
     (last_ != nullptr ? last_->next : first_) = &node;

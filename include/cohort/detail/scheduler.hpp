@@ -6,6 +6,10 @@
 #include <cstdint>    // for std::uint64_t
 #include <exception>  // for std::exception_ptr
 
+namespace cohort {
+struct ExecutorSnapshot;
+}
+
 namespace cohort::detail {
 
 class BlockingWait;
@@ -47,6 +51,9 @@ class Scheduler {
   /// Adds a reference unless the last has been dropped and the scheduler is being destroyed.
   [[nodiscard]] virtual bool try_add_reference() noexcept = 0;
 
+  /// Whether it has no threads of its own: it works while the thread that it belongs to blocks, and only then.
+  [[nodiscard]] virtual bool driven() const noexcept = 0;
+
   /// Runs `node` soon on one of the scheduler's threads. The caller may not touch what holds the node afterwards.
   virtual void schedule(Node& node) noexcept = 0;
 
@@ -84,15 +91,24 @@ class Scheduler {
   /// The last touch of a task: its waiters have been told, and the scheduler may now end.
   virtual void task_left() noexcept = 0;
 
-  /// Blocks the calling thread, one of the scheduler's own, until `wait` is over, with its work going on meanwhile.
+  /// Blocks the calling thread, one of the scheduler's own, until `wait` is over or its deadline has passed, with its work
+  /// going on meanwhile. A driven one may also return when it has nothing left to do that could end it.
   virtual void block(BlockingWait& wait) noexcept = 0;
 
   /// An exception that no future can carry, from a callback.
   virtual void report(std::exception_ptr exception) noexcept = 0;
 
+  /// See BasicAsyncExecutor::snapshot.
+  [[nodiscard]] virtual ExecutorSnapshot snapshot() const = 0;
+
  protected:
-  Scheduler();
-  ~Scheduler();
+  Scheduler() = default;
+  ~Scheduler() = default;
+
+  /// From now on futures can find out that it is there; by the constructor of the pool, last.
+  void enlist();
+  /// Not any more; by its destructor, first: whoever finds it may call it.
+  void delist() noexcept;
 };
 
 }  // namespace cohort::detail

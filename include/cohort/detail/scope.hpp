@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cohort/detail/flagged_list.hpp>
+#include <cohort/detail/scope_report.hpp>
 
 #include <stop_token>  // for std::stop_token
 
@@ -9,6 +10,8 @@ namespace cohort::detail {
 /// Something to be told, once, when a scope is asked to stop.
 struct alignas(16) StopNode : FlaggedLink<StopNode> {
   void (*fire)(StopNode&) noexcept = nullptr;
+  /// For a snapshot: what waits here. Under the list's lock; null when there is nothing to say.
+  void (*describe)(const StopNode&, ScopeReport&) noexcept = nullptr;
 };
 
 /// What is cancelled together: a submitted task with its children. It knows whether it has started, whether it has been
@@ -51,6 +54,15 @@ class Scope {
 
   /// Takes a node out; false when it is not in: never added, or taken by request_stop(), which then fires it.
   bool remove(StopNode& node) noexcept { return nodes_.remove(node); }
+
+  /// What waits in here, and in the scopes under it, while it is there.
+  void describe(ScopeReport& report) noexcept {
+    report.add(*this);
+    nodes_.find([&report](const StopNode& node) noexcept {
+      if (node.describe != nullptr) node.describe(node, report);
+      return report.full();
+    });
+  }
 
   /// A token of this scope. *Throws*: `std::bad_alloc`.
   [[nodiscard]] std::stop_token token();

@@ -4,18 +4,23 @@
 #include <cohort/detail/state.hpp>
 #include <cohort/task.hpp>
 
-#include <utility>  // for std::move
+#include <string_view>  // for std::string_view
+#include <utility>      // for std::move
 
 namespace cohort::detail {
 
 /// Submits a task to a pool: its frame becomes the shared state of the future, and nothing more is allocated.
 template <class Pool, class T>
-AsyncFuture<T> submit_to(Pool& pool, Task<T> task) {
+AsyncFuture<T> submit_to(Pool& pool, Task<T> task, std::string_view name = {}) {
   StateBase* const state = TaskAccess::state(task);
   if (state == nullptr) throw_invalid_argument("task must not have been moved from, awaited or submitted already");
   begin_root(*state, pool);  // one reference for the future, one for the pool
   try {
-    pool.submit(*state);
+    if (name.empty()) {
+      pool.submit(*state);
+    } else {
+      pool.submit(*state, name);
+    }
   } catch (...) {
     state->role = Role::child;  // it is only a task again, and goes with it
     throw;

@@ -23,17 +23,24 @@ enum class Wake : std::uint8_t { none, ready, stopped, timed_out };
 /// it runs again, and nobody ever waits for a callback in flight.
 class Suspension : Node, StopNode {
  public:
-  /// Takes the awaited thing's registration back: true when it will not fire any more. Called by whoever claimed.
-  using RemoveSource = bool (*)(Suspension&) noexcept;
+  /// The kind of thing that is awaited.
+  struct Awaited {
+    /// Takes its registration back: true when it will not fire any more. Called by whoever claimed; null when there is
+    /// nothing to take back.
+    bool (*remove)(Suspension&) noexcept = nullptr;
+    /// Says what it is; null: nobody knows.
+    WaitsFor (*describe)(const Suspension&) noexcept = nullptr;
+  };
 
   /// The timer of a suspension with a deadline; it lives beside it.
   class TimeSource;
 
   /// Begins registration, for a coroutine `handle` of `task`; null for a stranger's coroutine. `time` when it has a
   /// deadline.
-  void begin(std::coroutine_handle<> handle, StateBase* task, RemoveSource remove, TimeSource* time = nullptr) noexcept;
+  void begin(std::coroutine_handle<> handle, StateBase* task, const Awaited& awaited,
+             TimeSource* time = nullptr) noexcept;
 
-  /// Adds the count of the awaited thing, before it is registered; pairs with fire() or a successful RemoveSource.
+  /// Adds the count of the awaited thing, before it is registered; pairs with fire() or a successful removal.
   void add_source() noexcept;
 
   /// Also wakes when the task is asked to stop.
@@ -70,7 +77,7 @@ class Suspension : Node, StopNode {
   std::coroutine_handle<> handle_;
   Scheduler* scheduler_ = nullptr;
   Scope* scope_ = nullptr;
-  RemoveSource remove_ = nullptr;
+  const Awaited* awaited_ = nullptr;
   TimeSource* time_ = nullptr;
   sync::atomic<std::uint32_t> pending_{0};
   sync::atomic<Wake> reason_{Wake::none};  // claimed by compare-exchange

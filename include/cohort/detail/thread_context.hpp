@@ -47,6 +47,24 @@ struct alignas(64) WorkerCounters {
   }
 };
 
+/// A pointer that its thread writes, and that others read for a snapshot: nothing hangs on it, and so all its operations
+/// are relaxed, which cost no more than those of a plain pointer. A standard atomic, since no thread meets another here.
+template <class T>
+class Published {
+ public:
+  constexpr Published(T* value = nullptr) noexcept : value_(value) {}
+  Published(const Published& other) noexcept : value_(other) {}
+  Published& operator=(const Published& other) noexcept { return *this = static_cast<T*>(other); }
+  Published& operator=(T* value) noexcept {
+    value_.store(value, std::memory_order_relaxed);  // relaxed: see above
+    return *this;
+  }
+  operator T*() const noexcept { return value_.load(std::memory_order_relaxed); }  // relaxed: see above
+
+ private:
+  std::atomic<T*> value_;
+};
+
 /// What the library knows about the calling thread. Trivially destructible, so that it may be used while the process
 /// exits.
 struct ThreadContext {
@@ -56,7 +74,7 @@ struct ThreadContext {
   PoolWorker* worker = nullptr;          // that worker, when its pool is a ThreadPool
   const Scheduler* owner = nullptr;      // the pool that this thread was made by, whatever it does now
   InlineAwait* inline_awaits = nullptr;  // the awaits whose awaited task runs on this very stack, innermost first
-  const Scope* current = nullptr;        // the task that runs
+  Published<const Scope> current;        // the task that runs
   std::coroutine_handle<> next;          // what to resume next, from the bottom of the stack: see transfer()
   unsigned transfers = 0;
   unsigned inline_runs = 0;                     // see FutureAwaiterBase::try_run_inline

@@ -102,10 +102,11 @@ class WorkDeque {
     return element;
   }
 
-  /// Whether there was exactly one element. A hint.
-  [[nodiscard]] bool has_one() const noexcept {
-    const std::int64_t top = top_.load(std::memory_order_relaxed);  // relaxed: a hint, both
-    return bottom_.load(std::memory_order_relaxed) - top == 1;
+  /// How many there are, or were a moment ago.
+  [[nodiscard]] std::size_t size() const noexcept {
+    const std::int64_t top = top_.load(std::memory_order_relaxed);  // relaxed, both: a moment's view
+    const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);
+    return bottom > top ? static_cast<std::size_t>(bottom - top) : 0;
   }
 
   /// Whether there was nothing to take. seq_cst, for the look around before sleeping: see push_reserved().
