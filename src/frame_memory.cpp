@@ -7,7 +7,7 @@
 #include <new>      // for operator new
 
 #if __has_include(<pthread.h>)
-#include <pthread.h>  // for pthread_key_create: cleaning up at thread exit without a destructor in thread-local storage
+#include <pthread.h>  // for pthread_atfork, and pthread_key_create: cleaning up at thread exit without a destructor in thread-local storage
 #define COHORT_HAS_THREAD_EXIT 1
 #else
 #define COHORT_HAS_THREAD_EXIT 0
@@ -70,9 +70,31 @@ struct Store {
   std::ptrdiff_t live_of_ended_threads = 0;
 };
 
+Store& store();
+
+#if COHORT_HAS_THREAD_EXIT
+// While a process forks its store is locked, so that the child finds it whole, and unlocked.
+void lock_store() noexcept {
+  Store& shared = store();
+  for (Shelf& shelf : shared.shelves) shelf.mutex.lock();
+  shared.mutex.lock();
+}
+void unlock_store() noexcept {
+  Store& shared = store();
+  shared.mutex.unlock();
+  for (Shelf& shelf : shared.shelves) shelf.mutex.unlock();
+}
+#endif
+
 // Never destroyed: frames may be freed by any thread until the very end of the process.
 Store& store() {
-  static Store* const immortal = new Store;
+  static Store* const immortal = [] {
+    auto* const made = new Store;
+#if COHORT_HAS_THREAD_EXIT
+    pthread_atfork(lock_store, unlock_store, unlock_store);
+#endif
+    return made;
+  }();
   return *immortal;
 }
 
