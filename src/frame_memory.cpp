@@ -8,7 +8,7 @@
 #include <utility>  // for std::exchange
 
 #if __has_include(<pthread.h>)
-#include <pthread.h>  // for pthread_key_create: cleaning up at thread exit without a destructor in thread-local storage
+#include <pthread.h>  // for pthread_atfork, and pthread_key_create: cleaning up at thread exit without a destructor in thread-local storage
 #define COHORT_HAS_THREAD_EXIT 1
 #else
 #define COHORT_HAS_THREAD_EXIT 0
@@ -53,9 +53,31 @@ struct Store {
   std::ptrdiff_t obtained_by_ended_threads = 0;
 };
 
+Store& store();
+
+#if COHORT_HAS_THREAD_EXIT
+// While a process forks its store is locked, so that the child finds it whole, and unlocked.
+void lock_store() noexcept {
+  Store& shared = store();
+  for (Shelf& shelf : shared.shelves) shelf.mutex.lock();
+  shared.mutex.lock();
+}
+void unlock_store() noexcept {
+  Store& shared = store();
+  shared.mutex.unlock();
+  for (Shelf& shelf : shared.shelves) shelf.mutex.unlock();
+}
+#endif
+
 // Never destroyed: frames may be freed by any thread until the very end of the process.
 Store& store() {
-  static Store* const immortal = new Store;
+  static Store* const immortal = [] {
+    auto* const made = new Store;
+#if COHORT_HAS_THREAD_EXIT
+    pthread_atfork(lock_store, unlock_store, unlock_store);
+#endif
+    return made;
+  }();
   return *immortal;
 }
 
@@ -202,15 +224,16 @@ void free_frame_slowly(void* block, std::size_t size) noexcept {
 
 std::ptrdiff_t live_frames() noexcept {
   Store& shared = store();
-  std::lock_guard lock(shared.mutex);
-  std::ptrdiff_t total = shared.obtained_by_ended_threads;
+  std::ptrdiff_t total = 0;
+  for (Shelf& shelf : shared.shelves) {
+    const std::lock_guard lock(shelf.mutex);
+    total -= std::ptrdiff_t{shelf.count} * batch_size;
+  }
+  const std::lock_guard lock(shared.mutex);
+  total += shared.obtained_by_ended_threads;
   for (FrameCache* each = shared.caches; each != nullptr; each = each->next) {
     total += each->obtained.load(std::memory_order_relaxed);  // relaxed: see count()
     for (const FrameList& list : each->lists) total -= blocks_in(list);
-  }
-  for (Shelf& shelf : shared.shelves) {
-    const std::lock_guard shelf_lock(shelf.mutex);
-    total -= std::ptrdiff_t{shelf.count} * batch_size;
   }
   return total;
 }

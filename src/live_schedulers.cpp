@@ -8,6 +8,10 @@
 #include <mutex>      // for std::lock_guard
 #include <vector>     // for std::vector
 
+#if __has_include(<pthread.h>)
+#include <pthread.h>  // for pthread_atfork
+#endif
+
 namespace cohort::detail {
 namespace {
 
@@ -16,9 +20,17 @@ struct LiveSchedulers {
   std::vector<Scheduler*> all;
 };
 
-// Never destroyed: executors may be static, and end late.
+// Never destroyed: executors may be static, and end late. Locked while the process forks, so that the child finds it
+// whole, and unlocked.
 LiveSchedulers& live() {
-  static LiveSchedulers* const immortal = new LiveSchedulers;
+  static LiveSchedulers* const immortal = [] {
+    auto* const made = new LiveSchedulers;
+#if __has_include(<pthread.h>)
+    const auto unlock = [] { live().mutex.unlock(); };
+    pthread_atfork([] { live().mutex.lock(); }, unlock, unlock);
+#endif
+    return made;
+  }();
   return *immortal;
 }
 

@@ -193,6 +193,9 @@ void ProcessMonitor::Implementation::start_waiter(Process& process) {
   } catch (const std::system_error& error) {
     waiters_.erase(&process);
     throw std::system_error(error.code(), "cannot start the thread that waits for a child process");
+  } catch (...) {  // no memory
+    waiters_.erase(&process);
+    throw;
   }
 }
 

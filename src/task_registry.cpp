@@ -101,9 +101,10 @@ TaskRegistry::Records TaskRegistry::accept(std::vector<TaskDescription>&& tasks)
       entry.uid = &place->first;
       entry.state = TaskState::pending;
       entry.record = records[entered];
+      live_.push_back(entry);
     }
   } catch (...) {
-    while (entered > 0) entries_.erase(records[--entered]->result.uid);
+    while (entered > 0) forget(*records[--entered]);
     throw;
   }
   unfinished_ += records.size();
@@ -114,9 +115,16 @@ TaskRegistry::Records TaskRegistry::accept(std::vector<TaskDescription>&& tasks)
 void TaskRegistry::withdraw(const Records& records) noexcept {
   {
     std::lock_guard lock(mutex_);
-    for (const auto& record : records) entries_.erase(record->result.uid);
+    for (const auto& record : records) forget(*record);
   }
   for (std::size_t i = 0; i < records.size(); ++i) one_less();
+}
+
+// Under the lock; somebody else must have the record, too, so that it is not destroyed here.
+void TaskRegistry::forget(const TaskRecord& record) noexcept {
+  const auto place = entries_.find(record.result.uid);
+  live_.remove(place->second);
+  entries_.erase(place);
 }
 
 void TaskRegistry::set_body(TaskRecord& record, const AsyncFuture<void>& body) {
@@ -153,6 +161,7 @@ void TaskRegistry::finished(TaskRecord& record, TaskState state) noexcept {
     Entry& entry = entries_.find(result.uid)->second;
     entry.state = state;
     kept = std::move(entry.record);
+    live_.remove(entry);
     history_.push_back(entry);
     ++remembered_;
     while (remembered_ > history_limit_) {
@@ -164,8 +173,8 @@ void TaskRegistry::finished(TaskRecord& record, TaskState state) noexcept {
   tell(record, state);
   try {
     record.promise.set_result(std::move(result));
-  } catch (const InvalidStateError&) {
-    // Its future was cancelled, and does not want it.
+  } catch (...) {
+    // Its future was cancelled, and does not want it; there may be no memory left to say so.
   }
   one_less();
 }
@@ -184,10 +193,22 @@ void TaskRegistry::one_less() noexcept {
 
 void TaskRegistry::add_callback(TaskCallback callback) {
   if (!callback) throw std::invalid_argument("callback must not be empty");
-  std::lock_guard lock(mutex_);
-  auto callbacks = std::make_shared<Callbacks>(*callbacks_);
-  callbacks->push_back(std::move(callback));
-  callbacks_ = std::move(callbacks);
+  const auto current = [this] {
+    std::lock_guard lock(mutex_);
+    return callbacks_;
+  };
+  // They are copied, and destroyed, without the lock: both are the user's code, which may call us. Again, when somebody
+  // else has added one meanwhile.
+  for (std::shared_ptr<const Callbacks> known = current();; known = current()) {
+    auto more = std::make_shared<Callbacks>();
+    more->reserve(known->size() + 1);
+    *more = *known;
+    more->push_back(callback);
+    std::lock_guard lock(mutex_);
+    if (callbacks_ != known) continue;
+    callbacks_ = std::move(more);
+    return;
+  }
 }
 
 void TaskRegistry::tell(TaskRecord& record, TaskState state) noexcept {
@@ -252,19 +273,29 @@ bool TaskRegistry::cancel(const std::string& uid) {
   return record != nullptr && cancel(*record);
 }
 
-std::size_t TaskRegistry::cancel_all() {
-  Records records;
-  {
-    std::lock_guard lock(mutex_);
-    records.reserve(unfinished_);
-    for (const auto& [uid, entry] : entries_) {
-      if (entry.record != nullptr) records.push_back(entry.record);
-    }
-  }
+// Allocates nothing, since shutdown() does it: two places of our own in the list say where we are and where to stop.
+std::size_t TaskRegistry::cancel_all() noexcept {
   std::size_t asked = 0;
-  for (const auto& record : records) {
+  Entry here;
+  Entry end;  // what is submitted meanwhile comes after it
+  std::unique_lock lock(mutex_);
+  live_.push_back(end);
+  Entry* next = live_.front();
+  while (next != &end) {
+    std::shared_ptr<TaskRecord> record = next->record;
+    if (record == nullptr) {  // somebody else's place
+      next = next->next;
+      continue;
+    }
+    live_.insert_after(*next, here);
+    lock.unlock();
     if (cancel(*record)) ++asked;
+    record.reset();
+    lock.lock();
+    next = here.next;
+    live_.remove(here);
   }
+  live_.remove(end);
   return asked;
 }
 

@@ -72,7 +72,7 @@ class TaskRegistry {
   /// Asks a task to stop; whether it was there, and not finished.
   bool cancel(const std::string& uid);
   bool cancel(TaskRecord& record);
-  std::size_t cancel_all();
+  std::size_t cancel_all() noexcept;
 
   void add_callback(TaskCallback callback);
   [[nodiscard]] std::optional<TaskState> task_state(const std::string& uid) const;
@@ -85,7 +85,7 @@ class TaskRegistry {
   void wait_until_finished();
 
  private:
-  // A task that is live, or one that is remembered: then it is in history_ and has no record.
+  // A task that is live, and in live_, or one that is remembered: then it is in history_ and has no record.
   struct Entry {
     TaskState state = TaskState::pending;
     std::shared_ptr<TaskRecord> record;
@@ -100,6 +100,7 @@ class TaskRegistry {
 
   [[nodiscard]] Uids check(const std::vector<TaskDescription>& tasks) const;
   [[nodiscard]] std::string next_uid(const Uids& taken);
+  void forget(const TaskRecord& record) noexcept;
   void tell(TaskRecord& record, TaskState state) noexcept;
   void report_exception(TaskRecord& record) noexcept;
   [[nodiscard]] bool called_from_inside() const;
@@ -110,6 +111,7 @@ class TaskRegistry {
 
   mutable sync::mutex mutex_;  // of all that follows
   Entries entries_;
+  IntrusiveList<Entry> live_;     // oldest first; besides, the places of those who go through it, without a record
   IntrusiveList<Entry> history_;  // oldest first
   std::size_t remembered_ = 0;    // in history_
   std::size_t unfinished_ = 0;    // tasks whose last callback is not over

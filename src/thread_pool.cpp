@@ -387,6 +387,7 @@ void ThreadPool::join() noexcept {
   PoolWorker* const own = context.worker;
   ThreadPool* const own_pool = own != nullptr ? static_cast<ThreadPool*>(context.scheduler) : nullptr;
   const bool gave_way = own_pool != nullptr && own_pool->give_way(*own);
+  if (own_pool != nullptr && !gave_way) own_pool->drive_until_ended(core);
   {
     std::lock_guard joining(core.join_mutex);
     std::vector<detail::sync::jthread> threads;
@@ -1097,6 +1098,19 @@ void ThreadPool::drive(detail::BlockingWait& wait) noexcept {
       const TimePoint look = core_->driven ? TimePoint::max() : detail::deadline_after(std::chrono::milliseconds(1));
       node = search(worker, std::min(wait.deadline(), look));
     }
+    if (node != nullptr) run_node(*node);
+  }
+}
+
+// Works until `other` has ended.
+void ThreadPool::drive_until_ended(const Core& other) noexcept {
+  const detail::BlockedTask below;
+  while (!other.stopped.load(std::memory_order_seq_cst)) {
+    PoolWorker& worker = *thread_context().worker;
+    Node* node = std::exchange(thread_context().handed_over, nullptr);
+    if (node == nullptr) node = next(worker);
+    // Nobody wakes us at the end: then look now and then.
+    if (node == nullptr) node = search(worker, detail::deadline_after(std::chrono::milliseconds(1)));
     if (node != nullptr) run_node(*node);
   }
 }

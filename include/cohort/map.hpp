@@ -4,6 +4,7 @@
 #include <cohort/detail/as_task.hpp>
 #include <cohort/detail/attempts.hpp>
 #include <cohort/detail/blocking_iterator.hpp>
+#include <cohort/detail/fifo.hpp>
 #include <cohort/detail/held_range.hpp>
 #include <cohort/detail/submit.hpp>
 #include <cohort/duration.hpp>
@@ -15,7 +16,6 @@
 #include <algorithm>    // for std::min
 #include <chrono>       // for std::chrono::milliseconds
 #include <cstddef>      // for std::size_t
-#include <deque>        // for std::deque
 #include <exception>    // for std::exception_ptr
 #include <iterator>     // for std::default_sentinel_t
 #include <limits>       // for std::numeric_limits
@@ -264,9 +264,9 @@ class [[nodiscard]] ResultStream {
   }
 
   std::unique_ptr<detail::MapSource<R>> source_;  // null at the end of the input
-  std::deque<detail::MapPending<R>> pending_;
-  std::deque<std::size_t> chunk_sizes_;  // of the chunks in pending_
-  detail::Chunk<R> chunk_;               // the chunk being consumed, from chunk_index_ on
+  detail::Fifo<detail::MapPending<R>> pending_;
+  detail::Fifo<std::size_t> chunk_sizes_;  // of the chunks in pending_
+  detail::Chunk<R> chunk_;                 // the chunk being consumed, from chunk_index_ on
   std::size_t chunk_index_ = 0;
   std::size_t ahead_ = 0;  // elements taken and not consumed
   std::size_t buffer_size_ = 0;

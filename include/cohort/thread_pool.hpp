@@ -220,6 +220,7 @@ class ThreadPool final : public detail::Scheduler {
   void take_place() noexcept;
   [[nodiscard]] detail::PoolWorker* wait_as_spare() noexcept;
   void drive(detail::BlockingWait& wait) noexcept;
+  void drive_until_ended(const Core& other) noexcept;
 
   // Submission numbers are dense and in order up to here; beyond, workers reserve them in blocks, since a shared
   // counter would be the most contended line of the program.

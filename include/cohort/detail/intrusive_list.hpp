@@ -18,6 +18,14 @@ class IntrusiveList {
     last_ = &element;
   }
 
+  void insert_after(T& position, T& element) noexcept {
+    element.next = position.next;
+    element.previous = &position;
+    element.linked = true;
+    (position.next != nullptr ? position.next->previous : last_) = &element;
+    position.next = &element;
+  }
+
   /// Takes `element` out; false when it is not in.
   bool remove(T& element) noexcept {
     if (!element.linked) return false;

@@ -1,0 +1,383 @@
+// Threads that cannot be made, descriptors that run out: the first that is asked for, then the second, and so on.
+#include "adaptor_support.hpp"
+#include "catch.hpp"
+#include "fault_support.hpp"
+
+#include "../src/process.hpp"
+
+#include <cohort/cohort.hpp>
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>    // for atomic
+#include <cerrno>    // for EAGAIN
+#include <cstdarg>   // for va_list
+#include <cstddef>   // for size_t
+#include <iterator>  // for distance
+#include <memory>    // for unique_ptr
+#include <optional>  // for optional
+#include <string>    // for string
+#include <thread>    // for jthread
+#include <utility>   // for move
+#include <vector>    // for vector
+
+using namespace cohort;
+using namespace test;
+using namespace std::chrono_literals;
+
+// ---- A pthread_create that fails -----------------------------------------------------------------------------------
+
+namespace {
+
+// Clang 14's thread sanitizer cannot bear that somebody else defines pthread_create.
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define COHORT_TEST_OWN_PTHREAD_CREATE 0
+#endif
+#endif
+#ifndef COHORT_TEST_OWN_PTHREAD_CREATE
+#define COHORT_TEST_OWN_PTHREAD_CREATE 1
+#endif
+
+constexpr int never = 1 << 30;
+std::atomic<int> threads_left{never};  // how many can still be made
+std::atomic<int> threads_refused{0};
+std::atomic<bool> no_pidfd{false};  // there is no descriptor for a process to be had
+
+/// From now on so many threads can be made, and no more; until its end.
+class ThreadLimit {
+ public:
+  explicit ThreadLimit(int count) {
+    threads_refused = 0;
+    threads_left = count;
+  }
+  ThreadLimit(const ThreadLimit&) = delete;
+  ThreadLimit& operator=(const ThreadLimit&) = delete;
+  ~ThreadLimit() { threads_left = never; }
+  [[nodiscard]] int refused() const { return threads_refused; }
+};
+
+}  // namespace
+
+#if COHORT_TEST_OWN_PTHREAD_CREATE
+extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*start)(void*),
+                              void* argument) noexcept {
+  using Create = int (*)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
+  static const auto real = reinterpret_cast<Create>(::dlsym(RTLD_NEXT, "pthread_create"));
+  if (--threads_left < 0) {
+    ++threads_refused;
+    return EAGAIN;
+  }
+  return real(thread, attributes, start, argument);
+}
+#endif
+
+// The library asks for a pidfd in this way. Others use it, too: six arguments are as many as there can be.
+extern "C" long syscall(long number, ...) noexcept {
+  using Call = long (*)(long, ...);
+  static const auto real = reinterpret_cast<Call>(::dlsym(RTLD_NEXT, "syscall"));
+  va_list list;
+  va_start(list, number);
+  long arguments[6];
+  for (long& argument : arguments) argument = va_arg(list, long);
+  va_end(list);
+  if (number == SYS_pidfd_open && no_pidfd) {
+    errno = EMFILE;
+    return -1;
+  }
+  return real(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
+}
+
+namespace {
+
+bool can_refuse_threads() {
+  if (COHORT_TEST_OWN_PTHREAD_CREATE != 0) return true;
+  WARN("not with this sanitizer: it needs pthread_create for itself");
+  return false;
+}
+
+int answer() { return 42; }
+Task<int> later(int x) {
+  co_await cohort::yield();
+  co_return x;
+}
+
+std::size_t open_descriptors() {
+  const std::filesystem::directory_iterator numbers("/proc/self/fd");
+  return static_cast<std::size_t>(std::distance(numbers, std::filesystem::directory_iterator()));
+}
+
+bool has_children() {
+  siginfo_t info;
+  return ::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
+}  // namespace
+
+// ---- Threads -------------------------------------------------------------------------------------------------------
+
+TEST_CASE("an executor whose threads cannot all be made is not made, and none is left", "[R10]") {
+  if (!can_refuse_threads()) return;
+  { const AsyncExecutor once(1); }  // what is made once and kept
+  const std::ptrdiff_t before = thread_count();
+  for (int room = 0; room < 4; ++room) {
+    std::atomic<int> started{0};
+    ExecutorOptions options;
+    options.max_workers = 4;
+    options.on_worker_start = [&](std::size_t) { ++started; };
+    std::string outcome(32, ' ');
+    const long blocks = fault::live;
+    {
+      const ThreadLimit limit(room);
+      outcome = thrown_by([&] { AsyncExecutor executor(options); });
+    }
+    const bool all_left = eventually([&] { return thread_count() == before; });
+    const bool all_freed = eventually([&] { return fault::live == blocks; });
+    REQUIRE(outcome == "system_error");
+    REQUIRE(started <= room);
+    REQUIRE(all_left);
+    REQUIRE(all_freed);
+  }
+  AsyncExecutor executor(4);
+  REQUIRE(executor.submit(answer).get() == 42);
+}
+
+TEST_CASE("where a blocked worker's place cannot be taken its tasks run all the same", "[R3][R10]") {
+  if (!can_refuse_threads()) return;
+  for (int room = 0; room < 5; ++room) {
+    const std::size_t workers = room % 2 == 0 ? 1 : 2;
+    AsyncExecutor executor(workers);
+    const ThreadLimit limit(room);
+    std::vector<AsyncFuture<int>> futures;
+    std::vector<AsyncPromise<int>> promises(10);
+    for (int i = 0; i < 10; ++i) {
+      auto waiter = [future = promises[static_cast<std::size_t>(i)].get_future()] { return future.get(); };
+      futures.push_back(executor.submit(waiter));
+    }
+    // Those who wait are there first; what they wait for is done behind them, by whoever can.
+    for (int i = 9; i >= 0; --i) {
+      auto setter = [&, i] { promises[static_cast<std::size_t>(i)].set_result(i); };
+      static_cast<void>(executor.submit(setter));
+    }
+    int sum = 0;
+    for (const AsyncFuture<int>& future : futures) sum += future.get(patience);
+    REQUIRE(sum == 45);
+    auto nested = [&] {
+      auto inner = [&] { return executor.submit(later, 1).get() + executor.submit(later, 2).get(1h); };
+      return executor.submit(inner).get();
+    };
+    REQUIRE(executor.submit(nested).get(patience) == 3);
+    auto in_sync_wait = [] {
+      auto body = []() -> Task<int> {
+        co_await sleep_for(1ms);
+        const int value = co_await later(4);
+        co_return value;
+      };
+      return sync_wait(body());
+    };
+    REQUIRE(executor.submit(in_sync_wait).get(patience) == 4);
+    executor.shutdown();
+    if (room == 0) REQUIRE(limit.refused() > 0);
+  }
+}
+
+TEST_CASE("a timeout works where there is no thread to watch the clock", "[R10][R11]") {
+  if (!can_refuse_threads()) return;
+  AsyncExecutor executor(1);
+  const ThreadLimit limit(0);
+  auto sleeper = []() -> Task<> { co_await sleep_for(1h); };
+  const AsyncFuture<void> late = executor.submit(SubmitOptions{.timeout = 5ms}, sleeper);
+  REQUIRE(thrown_by([&] { late.get(patience); }) == "timeout");
+  REQUIRE(limit.refused() > 0);
+}
+
+TEST_CASE("an executor that is shut down in a task of another does not need a thread", "[R3][R5][R10]") {
+  if (!can_refuse_threads()) return;
+  AsyncExecutor outer(1);
+  AsyncExecutor inner(1);
+  const ThreadLimit limit(0);
+  AsyncPromise<int> promise;
+  auto waiter = [&]() -> Task<int> {
+    const int value = co_await promise.get_future();
+    co_return value;
+  };
+  const AsyncFuture<int> waiting = inner.submit(waiter);
+  // What the inner executor waits for is done by the outer one's only worker, which waits for the inner executor.
+  auto closer = [&] { inner.shutdown(); };
+  auto setter = [&] { promise.set_result(7); };
+  const AsyncFuture<void> closing = outer.submit(closer);
+  const AsyncFuture<void> setting = outer.submit(setter);
+  const bool in_time = setting.wait_for(5s);
+  if (!in_time) promise.set_result(8);
+  closing.wait();
+  REQUIRE(in_time);
+  REQUIRE(waiting.get() == 7);
+}
+
+TEST_CASE("an executor may be shut down in a sync_wait by one of several that its tasks wait for", "[R3][R5]") {
+  AsyncExecutor executor(1);
+  AsyncPromise<int> promise;
+  auto waiter = [&]() -> Task<int> {
+    const int value = co_await promise.get_future();
+    co_return value;
+  };
+  const AsyncFuture<int> waiting = executor.submit(waiter);
+  auto closer = [&]() -> Task<> {
+    executor.shutdown();
+    co_return;
+  };
+  auto setter = [&]() -> Task<> {
+    promise.set_result(7);
+    co_return;
+  };
+  auto both = [&]() -> Task<> { co_await when_all(closer(), setter()); };
+  const std::jthread late([&] {
+    if (waiting.wait_for(5s)) return;
+    promise.set_result(8);
+  });
+  sync_wait(both());
+  REQUIRE(waiting.get() == 7);
+}
+
+TEST_CASE("where no thread can be made for programs these fail, and the next ones work", "[R10]") {
+  if (!can_refuse_threads()) return;
+  const bool without_pidfd = GENERATE(false, true);
+  const std::ptrdiff_t threads = thread_count();
+  AsyncExecutor executor(1);
+  for (int room = 0; room < 3; ++room) {
+    ConcurrentExecutionBackend backend(executor);
+    const std::size_t descriptors = open_descriptors();
+    auto run_one = [&] {
+      std::vector<TaskDescription> batch;
+      batch.emplace_back("", ExecutableTask{.program = "exit 3", .shell = true});
+      return backend.submit_tasks(std::move(batch))[0].get();
+    };
+    no_pidfd = without_pidfd;
+    std::optional<ThreadLimit> limit(room);
+    const TaskResult result = run_one();
+    const int refused = limit->refused();
+    limit.reset();
+    no_pidfd = false;
+    REQUIRE(result.state == TaskState::failed);
+    REQUIRE(result.exit_code == (refused > 0 ? 127 : 3));
+    REQUIRE((refused > 0) == (room < (without_pidfd ? 2 : 1)));
+    if (refused > 0) REQUIRE(describe(result.exception) == "system_error");
+    REQUIRE_FALSE(has_children());
+    REQUIRE(run_one().exit_code == 3);
+    if (room > 0) REQUIRE(open_descriptors() <= descriptors + 2);  // the monitor's own pipe
+  }
+  executor.shutdown();
+  REQUIRE(eventually([&] { return thread_count() == threads; }));
+}
+
+// ---- Descriptors ---------------------------------------------------------------------------------------------------
+
+TEST_CASE("a backend whose descriptors run out fails what it cannot start, and only that", "[R9]") {
+  if (address_sanitizer) {
+    WARN("not with this sanitizer: its checks of virtual calls need descriptors themselves");
+    return;
+  }
+  AsyncExecutor executor(2);
+  std::atomic<int> ended{0};
+  int submitted = 0;
+  {
+    ConcurrentExecutionBackend backend(executor);
+    backend.register_callback([&](const TaskResult&, TaskState state) {
+      if (state != TaskState::running) ++ended;
+    });
+    auto batch = [&] {
+      std::vector<TaskDescription> tasks;
+      for (int i = 0; i < 3; ++i) {
+        tasks.emplace_back("", ExecutableTask{.program = "cat", .standard_input = "input"});
+        tasks.emplace_back("", FunctionTask(answer));
+      }
+      submitted += static_cast<int>(tasks.size());
+      return backend.submit_tasks(std::move(tasks));
+    };
+    for (const auto& future : batch()) REQUIRE(future.get().state == TaskState::done);
+    const std::size_t before = open_descriptors();
+    rlimit limit{};
+    ::getrlimit(RLIMIT_NOFILE, &limit);
+    const int lowest = ::dup(0);
+    ::close(lowest);
+    int failed = 0, done = 0;
+    for (int room = 0; room < 30; room += 2) {
+      const rlimit lowered{static_cast<rlim_t>(lowest + room), limit.rlim_max};
+      ::setrlimit(RLIMIT_NOFILE, &lowered);
+      std::vector<AsyncFuture<TaskResult>> futures = batch();
+      for (const auto& future : futures) future.wait();
+      ::setrlimit(RLIMIT_NOFILE, &limit);
+      for (std::size_t i = 0; i < futures.size(); ++i) {
+        const TaskResult& result = futures[i].get();
+        if (i % 2 == 1) REQUIRE(result.state == TaskState::done);  // a function needs none
+        ++(result.state == TaskState::done ? done : failed);
+        if (result.state == TaskState::done && i % 2 == 0) REQUIRE(result.standard_output == "input");
+      }
+      REQUIRE(open_descriptors() == before);
+      REQUIRE_FALSE(has_children());
+    }
+    REQUIRE(failed > 0);
+    REQUIRE(done > 45);
+    for (const auto& future : batch()) REQUIRE(future.get().state == TaskState::done);
+  }
+  REQUIRE(ended == submitted);
+}
+
+// ---- A program's start, without memory and without a pidfd ---------------------------------------------------------
+
+namespace {
+
+/// A process that a test waits for.
+class Child : public detail::Process {
+ public:
+  Child() {
+    ended = [](detail::Process& process) noexcept { static_cast<Child&>(process).over_.open(); };
+  }
+  void wait() { over_.wait(); }
+
+ private:
+  Gate over_;
+};
+
+}  // namespace
+
+TEST_CASE("a start that fails for want of memory leaves nothing that a later one could find", "[R9]") {
+  // A process that there was no memory to watch must be forgotten: the next may have its address, and a pidfd.
+  ExecutableTask task{.program = "true"};
+  int failures = 0;
+  for (long first = 0;; ++first) {
+    detail::ProcessMonitor monitor(1s);
+    Child child;
+    no_pidfd = true;
+    fault::plan = {fault::Whose::anybodys, fault::Which::one};
+    fault::first_to_fail = first;
+    fault::seen = 0;
+    fault::failed = 0;
+    fault::armed = true;
+    bool started = false;
+    try {
+      monitor.start(child, task);
+      started = true;
+    } catch (const std::bad_alloc&) {
+      ++failures;
+    }
+    fault::armed = false;
+    no_pidfd = false;
+    const bool any_failed = fault::failed != 0;
+    if (started) {
+      child.wait();
+    } else {
+      monitor.start(child, task);  // the same address, now with a pidfd
+      child.wait();
+    }
+    REQUIRE(child.end.exit_code == 0);
+    REQUIRE_FALSE(has_children());
+    if (!any_failed) break;
+  }
+  REQUIRE(failures > 5);
+}
