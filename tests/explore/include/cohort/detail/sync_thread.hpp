@@ -46,4 +46,7 @@ inline void yield(explore::Where where = explore::Where::current()) noexcept {
   explore::give_way({"yield", nullptr, where});
 }
 
+/// Once shows all there is to see, in fewer steps.
+inline constexpr int looks_before_sleep = 1;
+
 }  // namespace cohort::detail::sync
