@@ -67,6 +67,7 @@ void BlockingWait::wake_through(Scheduler& scheduler) noexcept {
     auto& self = static_cast<BlockingWait&>(node);
     std::lock_guard lock(self.mutex_);
     self.over_ = true;
+    self.condition_.notify_one();  // its thread may have given its place away after all
   };
   std::lock_guard lock(mutex_);
   if (!over_) scheduler_ = &scheduler;

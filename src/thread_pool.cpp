@@ -842,7 +842,7 @@ bool ThreadPool::has_work() const noexcept {
 Node* ThreadPool::search(PoolWorker& worker, TimePoint until) noexcept {
   Core& core = *core_;
   idle_.fetch_add(one_searching, std::memory_order_seq_cst);
-  worker.searching.store(true, std::memory_order_relaxed);  // relaxed, here and below: for snapshots
+  worker.searching.store(true, std::memory_order_relaxed);  // relaxed: for snapshots
   Node* found = nullptr;
   for (;;) {
     if (core.timers.next() != TimePoint::max()) advance_timers();
@@ -892,7 +892,7 @@ Node* ThreadPool::search(PoolWorker& worker, TimePoint until) noexcept {
     if (woken) worker.parker.wait_for_unpark();  // taken off the list by somebody: their token is here, or on its way
     if (over) stop();
   }
-  worker.searching.store(false, std::memory_order_relaxed);
+  worker.searching.store(false, std::memory_order_relaxed);  // relaxed: for snapshots
   const std::uint64_t before = idle_.fetch_sub(one_searching, std::memory_order_seq_cst);
   // The last searcher to leave, with something or without, wakes the next: those who made work meanwhile, and the
   // clock, counted on it.

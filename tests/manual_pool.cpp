@@ -274,8 +274,9 @@ TEST_CASE("other threads submit, wait and cancel while one drives") {
   executor.shutdown();
   const auto stats = executor.stats();
   CHECK(stats.submitted == 800);
-  CHECK(stats.succeeded == 400);
-  CHECK(stats.cancelled == 400);
+  // An hour may pass between a submission and the cancellation: it takes the one who drives no time.
+  CHECK(stats.succeeded >= 400);
+  CHECK(stats.succeeded + stats.cancelled == 800);
 }
 
 TEST_CASE("a thread may wait for the shutdown that another drives") {
