@@ -493,6 +493,7 @@ std::size_t execute(const Scenario& scenario, Strategy strategy, std::uint64_t s
   for (unsigned i = 0; i < r.change_count; ++i) r.changes[i] = 1 + r.random.below(r.expected_choices);
   Thread& main = r.threads.front();
   self = &main;
+  cohort::detail::thread_context() = cohort::detail::ThreadContext{};  // what counts in it must not depend on before
   r.current = &main;
   main.runnable = false;
   begin_thread(main);
