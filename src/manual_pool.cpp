@@ -218,7 +218,12 @@ void ManualPool::finish() noexcept {
   }
   if (!ended) {
     // The reference stays: whoever still knows the tasks may come and resume them.
-    std::cerr << "cohort: a ManualExecutor was destroyed while there were tasks that never end:\n" << snapshot();
+    std::cerr << "cohort: a ManualExecutor was destroyed while there were tasks that never end:\n";
+    try {
+      std::cerr << snapshot();
+    } catch (...) {
+      // No memory to say which.
+    }
     return;
   }
   drop_reference();

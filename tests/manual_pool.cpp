@@ -516,6 +516,21 @@ TEST_CASE("tasks that cannot end are asked to stop at the end") {
   CHECK(spinning.done());
 }
 
+TEST_CASE("shutdown says so when a task does not end even so") {
+  struct Never {
+    bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    void await_resume() const noexcept {}
+  };
+  const auto lost = []() -> Task<> { co_await Never(); };
+  CHECK(test::in_child([&] {
+          ::close(STDERR_FILENO);
+          ManualExecutor executor;
+          executor.submit(lost);
+          return thrown_by([&] { executor.shutdown(); }) == "deadlock" ? 0 : 1;
+        }) == 0);
+}
+
 TEST_CASE("a loop of yields does not hold the time") {
   ManualExecutor executor;
   bool stop = false;
