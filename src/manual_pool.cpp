@@ -13,7 +13,6 @@
 #include <atomic>        // for std::memory_order
 #include <iostream>      // for std::cerr
 #include <mutex>         // for std::lock_guard
-#include <optional>      // for std::optional
 #include <system_error>  // for std::system_error
 #include <thread>        // for std::this_thread
 #include <utility>       // for std::exchange
@@ -23,6 +22,7 @@
 #include "fork_guard.hpp"
 #include "manual_timers.hpp"
 #include "snapshot_tasks.hpp"
+#include "splitmix.hpp"
 #include "traced_tasks.hpp"
 
 namespace cohort {
@@ -37,25 +37,6 @@ namespace {
 
 // So many steps without a task ending are not on the way to an end.
 constexpr std::uint64_t endless = 1'000'000;
-
-// Numbers that are the same everywhere: splitmix64, by Sebastiano Vigna, https://prng.di.unimi.it/splitmix64.c
-class Random {
- public:
-  explicit Random(std::uint64_t seed) noexcept : state_(seed) {}
-
-  // Below `count`. That the first few are likelier by one in 2^64 is no matter.
-  std::size_t below(std::size_t count) noexcept {
-    state_ += 0x9e3779b97f4a7c15U;
-    std::uint64_t value = state_;
-    value = (value ^ (value >> 30U)) * 0xbf58476d1ce4e5b9U;
-    value = (value ^ (value >> 27U)) * 0x94d049bb133111ebU;
-    value ^= value >> 31U;
-    return static_cast<std::size_t>(value % count);
-  }
-
- private:
-  std::uint64_t state_;
-};
 
 }  // namespace
 
@@ -77,7 +58,9 @@ struct ManualPool::Core {
   detail::sync::atomic<Duration::rep> now{detail::sync::now().time_since_epoch().count()};  // written by the thread
 
   // The thread's own.
-  std::optional<Random> random;
+  bool shuffles = false;          // there is a seed
+  std::uint64_t order_state = 0;  // of the numbers that decide what is next
+  std::uint64_t jitter_state = 0;
   Duration patience = Duration::zero();
   unsigned depth = 0;      // loops of this pool that are on the stack
   bool abandoned = false;  // the executor was destroyed by one of its own tasks: the outermost loop ends what is left
@@ -235,7 +218,12 @@ void ManualPool::finish() noexcept {
   }
   if (!ended) {
     // The reference stays: whoever still knows the tasks may come and resume them.
-    std::cerr << "cohort: a ManualExecutor was destroyed while there were tasks that never end:\n" << snapshot();
+    std::cerr << "cohort: a ManualExecutor was destroyed while there were tasks that never end:\n";
+    try {
+      std::cerr << snapshot();
+    } catch (...) {
+      // No memory to say which.
+    }
     return;
   }
   drop_reference();
@@ -480,7 +468,15 @@ void ManualPool::remove_unbegun(detail::Unbegun& task) noexcept {
 // ---------------------------------------------------------------------------------------------------------------------
 // Running
 
-void ManualPool::seed(std::uint64_t seed) noexcept { core_->random.emplace(seed); }
+void ManualPool::seed(std::uint64_t seed) noexcept {
+  core_->shuffles = true;
+  core_->order_state = seed;
+  core_->jitter_state = detail::scramble(seed);  // another sequence: retries do not change the order of the rest
+}
+
+double ManualPool::random_fraction() noexcept {
+  return detail::fraction(detail::scramble(core_->jitter_state += detail::splitmix_step));
+}
 
 void ManualPool::set_patience(Duration duration) noexcept { core_->patience = duration; }
 
@@ -491,7 +487,7 @@ Node* ManualPool::take_next(Eager eager) noexcept {
   std::lock_guard lock(core.mutex);
   if (core.steps_here >= endless && eager == Eager::no) return nullptr;
   Node* node = nullptr;
-  if (core.random.has_value()) {
+  if (core.shuffles) {
     try {
       while (!core.queue.empty()) {
         core.shuffled.push_back(nullptr);
@@ -501,7 +497,8 @@ Node* ManualPool::take_next(Eager eager) noexcept {
       // No memory to draw from all: from as many as there are.
     }
     if (!core.shuffled.empty()) {
-      std::swap(core.shuffled[core.random->below(core.shuffled.size())], core.shuffled.back());
+      const std::uint64_t number = detail::scramble(core.order_state += detail::splitmix_step);
+      std::swap(core.shuffled[static_cast<std::size_t>(number % core.shuffled.size())], core.shuffled.back());
       node = core.shuffled.back();
       core.shuffled.pop_back();
     }
@@ -524,6 +521,11 @@ bool ManualPool::step(Eager eager) noexcept {
     node->run(*node);
   }
   return true;
+}
+
+bool ManualPool::restless() const noexcept {
+  std::lock_guard lock(core_->mutex);
+  return core_->steps_here >= endless;
 }
 
 std::size_t ManualPool::run_instant() noexcept {
@@ -632,10 +634,7 @@ void ManualPool::block(detail::BlockingWait& wait) noexcept {
     // Either there is nothing to run, or more than enough at this instant, and no timer to move to.
     const bool passed = timed && (!elsewhere || detail::sync::now() >= limit);
     if (!passed && step(Eager::yes)) continue;
-    std::unique_lock lock(core.mutex);
-    const bool idle = core.idle();
-    lock.unlock();
-    if (idle && timer == TimePoint::max() && wait_for_others(elsewhere, limit)) continue;
+    if (!(passed && restless()) && timer == TimePoint::max() && wait_for_others(elsewhere, limit)) continue;
     if (timed) move_to(wait.deadline());
     return;
   }

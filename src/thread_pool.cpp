@@ -27,6 +27,7 @@
 #include "look_for_a_while.hpp"
 #include "parker.hpp"
 #include "snapshot_tasks.hpp"
+#include "splitmix.hpp"
 #include "timer_wheel.hpp"
 #include "traced_tasks.hpp"
 
@@ -705,6 +706,14 @@ void ThreadPool::schedule_last(Node& node) noexcept {
   core_->injected.push(node);
   wake_if_needed();
   if (!own) drop_reference();
+}
+
+// The sequence splitmix64, shared by all threads.
+double ThreadPool::random_fraction() noexcept {
+  static detail::sync::atomic<std::uint64_t> sequence{
+      static_cast<std::uint64_t>(detail::sync::now().time_since_epoch().count())};
+  // relaxed: any order will do
+  return detail::fraction(detail::scramble(sequence.fetch_add(detail::splitmix_step, std::memory_order_relaxed)));
 }
 
 void ThreadPool::arm(detail::Timer& timer, TimePoint time) noexcept {

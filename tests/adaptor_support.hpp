@@ -23,8 +23,8 @@
 namespace test {
 
 /// Runs a coroutine lambda on the executor and blocks for its result. The lambda lives as long as the task does.
-template <class Body>
-decltype(auto) run_on(cohort::AsyncExecutor& executor, Body body) {
+template <class Pool, class Body>
+decltype(auto) run_on(cohort::BasicAsyncExecutor<Pool>& executor, Body body) {
   auto future = executor.submit(std::move(body));
   return std::move(future).get();
 }

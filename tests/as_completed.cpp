@@ -113,8 +113,8 @@ TEST_CASE("as_completed yields the very futures it was given, duplicates once") 
   REQUIRE(all_values(again) == std::vector{2, 1, 0});
 }
 
-TEST_CASE("as_completed of nothing ends at once") {
-  AsyncExecutor executor(1);
+TEMPLATE_TEST_CASE("as_completed of nothing ends at once", "", AsyncExecutor, ManualExecutor) {
+  TestType executor(1);
   const std::vector<AsyncFuture<int>> none;
   CompletionStream<int> stream = as_completed(none);
   REQUIRE(next_value(stream) == -1);
@@ -160,8 +160,9 @@ TEST_CASE("as_completed refuses a future without a state") {
   REQUIRE_THROWS_AS(call(), std::future_error);
 }
 
-TEST_CASE("as_completed takes a member's and a free function's form, and ranges other than vectors") {
-  AsyncExecutor executor(2);
+TEMPLATE_TEST_CASE("as_completed takes a member's and a free function's form, and ranges other than vectors", "",
+                   AsyncExecutor, ManualExecutor) {
+  TestType executor(2);
   std::list<AsyncFuture<int>> futures;
   for (int i = 0; i < 5; ++i) futures.push_back(executor.submit(twice, i));
   for (const bool member : {false, true}) {
@@ -172,8 +173,9 @@ TEST_CASE("as_completed takes a member's and a free function's form, and ranges 
   }
 }
 
-TEST_CASE("as_completed takes futures of void, of movable and of constant things") {
-  AsyncExecutor executor(1);
+TEMPLATE_TEST_CASE("as_completed takes futures of void, of movable and of constant things", "", AsyncExecutor,
+                   ManualExecutor) {
+  TestType executor(1);
   auto nothing = [] {};
   std::vector<AsyncFuture<void>> voids{executor.submit(nothing), executor.submit(nothing)};
   int count = 0;
@@ -299,8 +301,8 @@ TEST_CASE("collecting a completion stream past its deadline cancels the rest and
   REQUIRE(eventually([&] { return futures[0].cancelled() && futures[1].cancelled(); }));
 }
 
-TEST_CASE("as_completed works inside a task on a pool of one") {
-  AsyncExecutor executor(1);
+TEMPLATE_TEST_CASE("as_completed works inside a task on a pool of one", "", AsyncExecutor, ManualExecutor) {
+  TestType executor(1);
   SECTION("awaited") {
     auto body = [&]() -> Task<int> {
       std::vector<AsyncFuture<int>> futures;
@@ -380,9 +382,9 @@ TEST_CASE("a completion stream that has been moved from cancels nothing") {
   REQUIRE(all_values(*outer) == std::vector{1, 0});
 }
 
-TEST_CASE("a completion stream keeps no handle to what it has yielded") {
+TEMPLATE_TEST_CASE("a completion stream keeps no handle to what it has yielded", "", AsyncExecutor, ManualExecutor) {
   Tracked::live = 0;
-  AsyncExecutor executor(2);
+  TestType executor(2);
   auto track = [](int x) { return Tracked(x); };
   std::vector<AsyncFuture<Tracked>> futures;
   for (int i = 0; i < 10; ++i) futures.push_back(executor.submit(track, i));
@@ -437,8 +439,8 @@ TEST_CASE("as_completed over many futures costs time in proportion") {
   REQUIRE(total < 10.0);
 }
 
-TEST_CASE("as_completed collects what many workers complete, each once") {
-  AsyncExecutor executor(4);
+TEMPLATE_TEST_CASE("as_completed collects what many workers complete, each once", "", AsyncExecutor, ManualExecutor) {
+  TestType executor(4);
   for (int round = 0; round < scaled(50); ++round) {
     std::vector<AsyncFuture<int>> futures;
     for (int i = 0; i < 200; ++i) futures.push_back(executor.submit(twice, i));

@@ -149,8 +149,8 @@ TEST_CASE("map yields results in input order whatever order they finish in") {
   REQUIRE_FALSE(end.has_value());
 }
 
-TEST_CASE("map zips its ranges up to the shortest") {
-  AsyncExecutor executor(2);
+TEMPLATE_TEST_CASE("map zips its ranges up to the shortest", "", AsyncExecutor, ManualExecutor) {
+  TestType executor(2);
   auto add = [](int a, int b) { return 10 * a + b; };
   SECTION("the first is shorter") {
     std::vector<int> sums = sync_wait(executor.map(add, std::vector{1, 2, 3}, std::vector{4, 5, 6, 7, 8}));
@@ -176,9 +176,10 @@ TEST_CASE("map zips its ranges up to the shortest") {
   }
 }
 
-TEST_CASE("map applies its function concurrently, suspended elements holding no worker") {
+TEMPLATE_TEST_CASE("map applies its function concurrently, suspended elements holding no worker", "", AsyncExecutor,
+                   ManualExecutor) {
   constexpr int count = 16;
-  AsyncExecutor executor(1);
+  TestType executor(1);
   Meeting meeting(count);
   auto meet = [&](int i) -> Task<int> {
     co_await meeting.arrive();
@@ -198,8 +199,10 @@ TEST_CASE("map starts at the call, and not on the calling thread") {
   for (const std::thread::id id : threads.entries()) REQUIRE(id != std::this_thread::get_id());
 }
 
-TEST_CASE("map takes what submit takes: coroutine functions, plain functions and functions that want a stop token") {
-  AsyncExecutor executor(2);
+TEMPLATE_TEST_CASE(
+    "map takes what submit takes: coroutine functions, plain functions and functions that want a stop token", "",
+    AsyncExecutor, ManualExecutor) {
+  TestType executor(2);
   auto token_first = [](std::stop_token token, int x) {
     return token.stop_possible() && !token.stop_requested() ? x + 1 : -1;
   };
@@ -213,15 +216,15 @@ TEST_CASE("map takes what submit takes: coroutine functions, plain functions and
   REQUIRE(sync_wait(executor.map(token_task, std::vector{1, 2})) == std::vector{3, 4});
 }
 
-TEST_CASE("map accepts a function that returns a future") {
-  AsyncExecutor executor(1);
+TEMPLATE_TEST_CASE("map accepts a function that returns a future", "", AsyncExecutor, ManualExecutor) {
+  TestType executor(1);
   auto submit = [&](int x) { return executor.submit(twice, x); };
   ResultStream<int> stream = executor.map(submit, std::vector{1, 2, 3});
   REQUIRE(sync_wait(std::move(stream)) == std::vector{2, 4, 6});
 }
 
-TEST_CASE("map of an empty range ends at once and ever after") {
-  AsyncExecutor executor(1);
+TEMPLATE_TEST_CASE("map of an empty range ends at once and ever after", "", AsyncExecutor, ManualExecutor) {
+  TestType executor(1);
   ResultStream<int> stream = executor.map(identity, std::vector<int>{});
   for (int i = 0; i < 3; ++i) {
     std::optional<int> value = sync_wait(stream.next());
@@ -230,8 +233,8 @@ TEST_CASE("map of an empty range ends at once and ever after") {
   for (int value : executor.map(identity, std::vector<int>{})) REQUIRE(value == -1);
 }
 
-TEST_CASE("next is empty at the end of a map and ever after") {
-  AsyncExecutor executor(1);
+TEMPLATE_TEST_CASE("next is empty at the end of a map and ever after", "", AsyncExecutor, ManualExecutor) {
+  TestType executor(1);
   ResultStream<int> stream = executor.map(twice, std::vector{5});
   std::optional<int> value = sync_wait(stream.next());
   REQUIRE(value == 10);
@@ -241,8 +244,8 @@ TEST_CASE("next is empty at the end of a map and ever after") {
   }
 }
 
-TEST_CASE("a map of void results gives true for each and then false") {
-  AsyncExecutor executor(2);
+TEMPLATE_TEST_CASE("a map of void results gives true for each and then false", "", AsyncExecutor, ManualExecutor) {
+  TestType executor(2);
   std::atomic<int> ran{0};
   auto work = [&](int) -> Task<> {
     co_await cohort::yield();
@@ -261,8 +264,8 @@ TEST_CASE("a map of void results gives true for each and then false") {
   REQUIRE_FALSE(sync_wait(stream.next()));
 }
 
-TEST_CASE("a void element's exception is thrown at its place") {
-  AsyncExecutor executor(2);
+TEMPLATE_TEST_CASE("a void element's exception is thrown at its place", "", AsyncExecutor, ManualExecutor) {
+  TestType executor(2);
   auto work = [](int x) {
     if (x == 1) throw std::runtime_error("one");
   };
@@ -273,8 +276,8 @@ TEST_CASE("a void element's exception is thrown at its place") {
   REQUIRE_FALSE(sync_wait(stream.next()));
 }
 
-TEST_CASE("map results may be movable only, without default, or bool") {
-  AsyncExecutor executor(2);
+TEMPLATE_TEST_CASE("map results may be movable only, without default, or bool", "", AsyncExecutor, ManualExecutor) {
+  TestType executor(2);
   auto own = [](int x) { return std::make_unique<int>(x); };
   ResultStream<std::unique_ptr<int>> owners = executor.map(own, std::vector{3, 4});
   std::optional<std::unique_ptr<int>> first = sync_wait(owners.next());
@@ -295,8 +298,9 @@ TEST_CASE("map results may be movable only, without default, or bool") {
   REQUIRE_FALSE(sync_wait(truths.next()).has_value());
 }
 
-TEST_CASE("an element's exception is thrown at its place and the next call goes on") {
-  AsyncExecutor executor(2);
+TEMPLATE_TEST_CASE("an element's exception is thrown at its place and the next call goes on", "", AsyncExecutor,
+                   ManualExecutor) {
+  TestType executor(2);
   ResultStream<int> stream = executor.map(odd_only, count_up(5));
   REQUIRE(outcomes(stream) == std::vector<std::string>{"even 0", "1", "even 2", "3", "even 4"});
 }
@@ -321,8 +325,9 @@ TEST_CASE(
   REQUIRE(sync_wait(other.next()) == 1);
 }
 
-TEST_CASE("an exception of the input range is thrown at its place, and then the stream ends") {
-  AsyncExecutor executor(2);
+TEMPLATE_TEST_CASE("an exception of the input range is thrown at its place, and then the stream ends", "",
+                   AsyncExecutor, ManualExecutor) {
+  TestType executor(2);
   SECTION("in the middle") {
     ResultStream<int> stream = executor.map(twice, Numbers(nullptr, 10, 3));
     REQUIRE(outcomes(stream) == std::vector<std::string>{"0", "2", "4", "broken source"});
@@ -390,8 +395,8 @@ TEST_CASE("map of an infinite range runs ahead by a sensible bound when none is 
   REQUIRE(pulled <= 102'000);
 }
 
-TEST_CASE("map takes an lvalue range by reference") {
-  AsyncExecutor executor(2);
+TEMPLATE_TEST_CASE("map takes an lvalue range by reference", "", AsyncExecutor, ManualExecutor) {
+  TestType executor(2);
   SECTION("without copying or moving it") {
     Pinned pinned(20);
     const Pinned& constant = pinned;
@@ -407,8 +412,8 @@ TEST_CASE("map takes an lvalue range by reference") {
   }
 }
 
-TEST_CASE("map owns an rvalue range for as long as it needs it") {
-  AsyncExecutor executor(2);
+TEMPLATE_TEST_CASE("map owns an rvalue range for as long as it needs it", "", AsyncExecutor, ManualExecutor) {
+  TestType executor(2);
   SECTION("a vector") {
     ResultStream<int> stream = executor.map(MapOptions{.buffer_size = 2}, identity, count_up(100));
     std::vector<int> values = sync_wait(std::move(stream));
@@ -427,8 +432,8 @@ TEST_CASE("map owns an rvalue range for as long as it needs it") {
   }
 }
 
-TEST_CASE("map hands over elements that cannot be copied") {
-  AsyncExecutor executor(2);
+TEMPLATE_TEST_CASE("map hands over elements that cannot be copied", "", AsyncExecutor, ManualExecutor) {
+  TestType executor(2);
   SECTION("by reference from a container it owns") {
     std::vector<std::unique_ptr<int>> owners;
     for (int i = 0; i < 5; ++i) owners.push_back(std::make_unique<int>(i));
@@ -444,8 +449,9 @@ TEST_CASE("map hands over elements that cannot be copied") {
   }
 }
 
-TEST_CASE("map keeps its function and the elements alive while a coroutine refers to them") {
-  AsyncExecutor executor(2);
+TEMPLATE_TEST_CASE("map keeps its function and the elements alive while a coroutine refers to them", "", AsyncExecutor,
+                   ManualExecutor) {
+  TestType executor(2);
   const std::string prefix(40, 'p');
   auto refer = [prefix](const std::string& text) -> Task<std::string> {
     co_await sleep_for(1ms);
@@ -459,8 +465,8 @@ TEST_CASE("map keeps its function and the elements alive while a coroutine refer
 }
 
 #if COHORT_TEST_HAS_VIEWS
-TEST_CASE("map takes views and streams of input") {
-  AsyncExecutor executor(2);
+TEMPLATE_TEST_CASE("map takes views and streams of input", "", AsyncExecutor, ManualExecutor) {
+  TestType executor(2);
   std::vector<int> numbers = count_up(10);
   auto big = [](int x) { return x > 6; };
   REQUIRE(sync_wait(executor.map(twice, numbers | std::views::filter(big))) == std::vector{14, 16, 18});
@@ -520,12 +526,13 @@ TEST_CASE("max_concurrency bounds the elements between start and end, and is rea
   }
 }
 
-TEST_CASE("chunks change neither the results nor their order nor where exceptions are thrown") {
+TEMPLATE_TEST_CASE("chunks change neither the results nor their order nor where exceptions are thrown", "",
+                   AsyncExecutor, ManualExecutor) {
   std::vector<std::string> expected;
   for (int i = 0; i < 23; ++i) expected.push_back(i % 2 == 0 ? "even " + std::to_string(i) : std::to_string(i));
   for (const std::size_t chunk : {std::size_t{1}, std::size_t{2}, std::size_t{5}, std::size_t{23}, std::size_t{1000}}) {
     for (const std::size_t buffer : {std::size_t{1}, std::size_t{7}, std::size_t{64}}) {
-      AsyncExecutor executor(2);
+      TestType executor(2);
       std::atomic<int> calls{0};
       auto work = [&](int x) {
         ++calls;
@@ -540,9 +547,9 @@ TEST_CASE("chunks change neither the results nor their order nor where exception
   }
 }
 
-TEST_CASE("chunks need fewer tasks") {
+TEMPLATE_TEST_CASE("chunks need fewer tasks", "", AsyncExecutor, ManualExecutor) {
   auto tasks = [](std::size_t chunk) {
-    AsyncExecutor executor(2);
+    TestType executor(2);
     std::vector<int> values =
         sync_wait(executor.map(MapOptions{.buffer_size = 100, .chunk_size = chunk}, identity, count_up(100)));
     executor.shutdown();
@@ -555,9 +562,9 @@ TEST_CASE("chunks need fewer tasks") {
   REQUIRE(chunked <= 20);
 }
 
-TEST_CASE("map retries an element, and only that element") {
+TEMPLATE_TEST_CASE("map retries an element, and only that element", "", AsyncExecutor, ManualExecutor) {
   for (const std::size_t chunk : {std::size_t{1}, std::size_t{3}}) {
-    AsyncExecutor executor(2);
+    TestType executor(2);
     std::array<std::atomic<int>, 4> attempts{};
     auto flaky = [&](int x) -> Task<int> {
       const int attempt = ++attempts[static_cast<std::size_t>(x)];
@@ -573,8 +580,8 @@ TEST_CASE("map retries an element, and only that element") {
   }
 }
 
-TEST_CASE("map retries only what retry_if accepts") {
-  AsyncExecutor executor(2);
+TEMPLATE_TEST_CASE("map retries only what retry_if accepts", "", AsyncExecutor, ManualExecutor) {
+  TestType executor(2);
   std::atomic<int> attempts{0};
   auto fail = [&](int) -> int {
     ++attempts;
@@ -587,8 +594,9 @@ TEST_CASE("map retries only what retry_if accepts") {
   REQUIRE(attempts == 1);
 }
 
-TEST_CASE("each attempt of a map's element gets its own copy of the argument") {
-  AsyncExecutor executor(2);
+TEMPLATE_TEST_CASE("each attempt of a map's element gets its own copy of the argument", "", AsyncExecutor,
+                   ManualExecutor) {
+  TestType executor(2);
   std::atomic<int> calls{0};
   auto call = [&](std::string text) -> Task<std::string> {
     co_await cohort::yield();
@@ -681,8 +689,9 @@ TEST_CASE("a map's timeout runs per result, from when it is awaited") {
   }
 }
 
-TEST_CASE("awaiting a stream that is no longer wanted collects the rest of it") {
-  AsyncExecutor executor(2);
+TEMPLATE_TEST_CASE("awaiting a stream that is no longer wanted collects the rest of it", "", AsyncExecutor,
+                   ManualExecutor) {
+  TestType executor(2);
   ResultStream<int> stream = executor.map(twice, count_up(6));
   REQUIRE(sync_wait(stream.next()) == 0);
   REQUIRE(sync_wait(stream.next()) == 2);
@@ -690,8 +699,9 @@ TEST_CASE("awaiting a stream that is no longer wanted collects the rest of it") 
   REQUIRE(rest == std::vector{4, 6, 8, 10});
 }
 
-TEST_CASE("collecting a stream throws the first exception and cancels the rest") {
-  AsyncExecutor executor(2);
+TEMPLATE_TEST_CASE("collecting a stream throws the first exception and cancels the rest", "", AsyncExecutor,
+                   ManualExecutor) {
+  TestType executor(2);
   std::atomic<int> started{0};
   std::atomic<int> stopped{0};
   auto work = [&](int x) -> Task<int> {
@@ -718,8 +728,9 @@ TEST_CASE("collecting a stream throws the first exception and cancels the rest")
   REQUIRE(stopped == started - 2);
 }
 
-TEST_CASE("a blocking loop over a map sees every result, and an exception leaves it") {
-  AsyncExecutor executor(2);
+TEMPLATE_TEST_CASE("a blocking loop over a map sees every result, and an exception leaves it", "", AsyncExecutor,
+                   ManualExecutor) {
+  TestType executor(2);
   std::vector<int> seen;
   for (int& value : executor.map(twice, count_up(50))) seen.push_back(value);
   std::vector<int> expected;
@@ -735,8 +746,8 @@ TEST_CASE("a blocking loop over a map sees every result, and an exception leaves
   REQUIRE(seen == std::vector{1, 3});
 }
 
-TEST_CASE("map works inside a task on a pool of one") {
-  AsyncExecutor executor(1);
+TEMPLATE_TEST_CASE("map works inside a task on a pool of one", "", AsyncExecutor, ManualExecutor) {
+  TestType executor(1);
   SECTION("awaited") {
     auto body = [&]() -> Task<int> {
       int sum = 0;
@@ -868,8 +879,8 @@ TEST_CASE("destroying a map's stream does not wait for what runs") {
   REQUIRE(finished);
 }
 
-TEST_CASE("the range may go as soon as the stream is gone") {
-  AsyncExecutor executor(2);
+TEMPLATE_TEST_CASE("the range may go as soon as the stream is gone", "", AsyncExecutor, ManualExecutor) {
+  TestType executor(2);
   for (int round = 0; round < scaled(2000); ++round) {
     auto range = std::make_unique<Pinned>(50);
     {
@@ -895,8 +906,8 @@ TEST_CASE("results that nobody takes are destroyed") {
   REQUIRE(Tracked::live == 0);
 }
 
-TEST_CASE("a map moves its results out without a copy") {
-  AsyncExecutor executor(2);
+TEMPLATE_TEST_CASE("a map moves its results out without a copy", "", AsyncExecutor, ManualExecutor) {
+  TestType executor(2);
   auto track = [](int x) { return Tracked(x); };
   Tracked::copies = 0;
   ResultStream<Tracked> stream = executor.map(track, count_up(10));
@@ -907,8 +918,8 @@ TEST_CASE("a map moves its results out without a copy") {
   REQUIRE(Tracked::copies == 0);
 }
 
-TEST_CASE("a stream can be moved") {
-  AsyncExecutor executor(2);
+TEMPLATE_TEST_CASE("a stream can be moved", "", AsyncExecutor, ManualExecutor) {
+  TestType executor(2);
   ResultStream<int> first = executor.map(twice, count_up(3));
   REQUIRE(sync_wait(first.next()) == 0);
   ResultStream<int> second = std::move(first);
@@ -941,8 +952,8 @@ TEST_CASE("map refuses options that make no sense, at the call") {
   REQUIRE(pulled == 0);
 }
 
-TEST_CASE("after shutdown map throws at the call") {
-  AsyncExecutor executor(1);
+TEMPLATE_TEST_CASE("after shutdown map throws at the call", "", AsyncExecutor, ManualExecutor) {
+  TestType executor(1);
   executor.shutdown();
   std::atomic<int> pulled{0};
   auto work = [&] { ResultStream<int> stream = executor.map(identity, Numbers(&pulled)); };
@@ -951,9 +962,10 @@ TEST_CASE("after shutdown map throws at the call") {
   REQUIRE_THROWS_AS(nothing(), ExecutorShutdownError);
 }
 
-TEST_CASE("a map that is under way when its executor shuts down ends, with values, then at most errors") {
+TEMPLATE_TEST_CASE("a map that is under way when its executor shuts down ends, with values, then at most errors", "",
+                   AsyncExecutor, ManualExecutor) {
   for (const bool cancel : {false, true}) {
-    AsyncExecutor executor(2);
+    TestType executor(2);
     ResultStream<int> stream = executor.map(MapOptions{.buffer_size = 4}, twice, count_up(100));
     REQUIRE(sync_wait(stream.next()) == 0);
     executor.shutdown(ShutdownOptions{.wait = true, .cancel_futures = cancel});
@@ -981,10 +993,10 @@ TEST_CASE("a map that is under way when its executor shuts down ends, with value
   }
 }
 
-TEST_CASE("a stream of an infinite range may outlive its executor") {
+TEMPLATE_TEST_CASE("a stream of an infinite range may outlive its executor", "", AsyncExecutor, ManualExecutor) {
   std::optional<ResultStream<int>> stream;
   {
-    AsyncExecutor executor(2);
+    TestType executor(2);
     stream.emplace(executor.map(MapOptions{.buffer_size = 3}, twice, Numbers()));
     REQUIRE(sync_wait(stream->next()) == 0);
   }  // waits for what was submitted, which is not the whole range

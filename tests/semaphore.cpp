@@ -127,8 +127,8 @@ TEST_CASE("a permit is released when it is destroyed, once, by whoever holds it 
   }
 }
 
-TEST_CASE("acquire waits for a permit without holding a worker") {
-  AsyncExecutor executor(1);
+TEMPLATE_TEST_CASE("acquire waits for a permit without holding a worker", "", AsyncExecutor, ManualExecutor) {
+  TestType executor(1);
   Semaphore semaphore(0);
   auto body = [&]() -> Task<int> {
     auto permit = co_await semaphore.acquire();
@@ -280,12 +280,12 @@ TEST_CASE("a permit granted to a waiter that is cancelled is passed on") {
   REQUIRE(wrong == 0);
 }
 
-TEST_CASE("no more hold a permit than there are, and none is lost") {
+TEMPLATE_TEST_CASE("no more hold a permit than there are, and none is lost", "", AsyncExecutor, ManualExecutor) {
   constexpr int permits = 3;
   Semaphore semaphore(permits);
   Peak crowd;
   {
-    AsyncExecutor executor(4);
+    TestType executor(4);
     auto body = [&](int rounds) -> Task<> {
       for (int i = 0; i < rounds; ++i) {
         auto permit = co_await semaphore.acquire();

@@ -402,24 +402,24 @@ TEST_CASE("yield lets others run in sync_wait") {
   REQUIRE(sync_wait(body()));
 }
 
-TEST_CASE("a million yields in a loop do not grow the stack") {
+TEMPLATE_TEST_CASE("a million yields in a loop do not grow the stack", "", AsyncExecutor, ManualExecutor) {
   auto body = [](int rounds) -> Task<int> {
     for (int i = 0; i < rounds; ++i) co_await cohort::yield();
     co_return rounds;
   };
   const int rounds = scaled(1'000'000);
-  AsyncExecutor executor(1);
+  TestType executor(1);
   REQUIRE(executor.submit(body, rounds).get() == rounds);
   REQUIRE(sync_wait(body(rounds)) == rounds);
 }
 
-TEST_CASE("a loop of sleeps of no length does not grow the stack") {
+TEMPLATE_TEST_CASE("a loop of sleeps of no length does not grow the stack", "", AsyncExecutor, ManualExecutor) {
   auto body = [](int rounds) -> Task<int> {
     for (int i = 0; i < rounds; ++i) co_await sleep_for(0ms);
     co_return rounds;
   };
   const int rounds = scaled(300'000);
-  AsyncExecutor executor(1);
+  TestType executor(1);
   REQUIRE(executor.submit(body, rounds).get() == rounds);
   REQUIRE(sync_wait(body(rounds)) == rounds);
 }

@@ -83,8 +83,8 @@ TEST_CASE("options passed per call are aggregates that need no destructor", "[op
   STATIC_REQUIRE(std::is_same_v<Duration, std::chrono::steady_clock::duration>);
 }
 
-TEST_CASE("options may be a temporary of a co_await expression", "[options]") {
-  AsyncExecutor executor(1);
+TEMPLATE_TEST_CASE("options may be a temporary of a co_await expression", "[options]", AsyncExecutor, ManualExecutor) {
+  TestType executor(1);
   auto body = [&]() -> Task<int> {
     const int value = co_await executor.submit(SubmitOptions{.retries = 1, .timeout = 1h, .name = "temporary"}, answer);
     co_return value;
@@ -105,8 +105,9 @@ TEST_CASE("a task's name may be gone after the call", "[options]") {
 
 // ---- Retries -------------------------------------------------------------------------------------------------------
 
-TEST_CASE("a task that fails is tried again as often as it may", "[options][retry]") {
-  AsyncExecutor executor(1);
+TEMPLATE_TEST_CASE("a task that fails is tried again as often as it may", "[options][retry]", AsyncExecutor,
+                   ManualExecutor) {
+  TestType executor(1);
   for (const int retries : {0, 1, 4}) {
     Attempts attempts;
     auto future = executor.submit(SubmitOptions{.retries = retries, .retry_delay = 0ms}, std::ref(attempts));
@@ -119,8 +120,9 @@ TEST_CASE("a task that fails is tried again as often as it may", "[options][retr
   REQUIRE(executor.stats().failed == 3);
 }
 
-TEST_CASE("a task is not tried again after it has succeeded", "[options][retry]") {
-  AsyncExecutor executor(1);
+TEMPLATE_TEST_CASE("a task is not tried again after it has succeeded", "[options][retry]", AsyncExecutor,
+                   ManualExecutor) {
+  TestType executor(1);
   Attempts attempts{.succeed_at = 3};
   auto future = executor.submit(SubmitOptions{.retries = 10, .retry_delay = 0ms}, std::ref(attempts));
   REQUIRE(future.get() == 3);
@@ -130,16 +132,17 @@ TEST_CASE("a task is not tried again after it has succeeded", "[options][retry]"
   REQUIRE(executor.stats().failed == 0);
 }
 
-TEST_CASE("a task that fails is not tried again by default", "[options][retry]") {
-  AsyncExecutor executor(1);
+TEMPLATE_TEST_CASE("a task that fails is not tried again by default", "[options][retry]", AsyncExecutor,
+                   ManualExecutor) {
+  TestType executor(1);
   Attempts attempts;
   REQUIRE_THROWS_AS(executor.submit(SubmitOptions{}, std::ref(attempts)).get(), std::runtime_error);
   REQUIRE_THROWS_AS(executor.submit(std::ref(attempts)).get(), std::runtime_error);
   REQUIRE(attempts.starts.size() == 2);
 }
 
-TEST_CASE("every kind of callable can be tried again", "[options][retry]") {
-  AsyncExecutor executor(1);
+TEMPLATE_TEST_CASE("every kind of callable can be tried again", "[options][retry]", AsyncExecutor, ManualExecutor) {
+  TestType executor(1);
   const SubmitOptions options{.retries = 2, .retry_delay = 1ms};
   std::atomic<int> attempts = 0;
   auto coroutine = [&](int x) -> Task<int> {
@@ -211,8 +214,8 @@ TEST_CASE("the pauses between attempts stay below max_retry_delay", "[options][r
   for (std::size_t i = 1; i < 4; ++i) REQUIRE(pauses[i] >= 20ms);
 }
 
-TEST_CASE("max_retry_delay bounds the first pause too", "[options][retry]") {
-  AsyncExecutor executor(1);
+TEMPLATE_TEST_CASE("max_retry_delay bounds the first pause too", "[options][retry]", AsyncExecutor, ManualExecutor) {
+  TestType executor(1);
   Attempts attempts;
   const SubmitOptions options{.retries = 1, .retry_delay = 1h, .max_retry_delay = 1ms};
   REQUIRE(executor.submit(options, std::ref(attempts)).wait_for(1min));
@@ -294,8 +297,9 @@ TEST_CASE("jitter differs from one pause to the next and from one task to the ne
   REQUIRE(longest - shortest > 20ms);  // eight equal factors would fit into a millisecond or two
 }
 
-TEST_CASE("retry_if decides which exceptions are worth another attempt", "[options][retry]") {
-  AsyncExecutor executor(1);
+TEMPLATE_TEST_CASE("retry_if decides which exceptions are worth another attempt", "[options][retry]", AsyncExecutor,
+                   ManualExecutor) {
+  TestType executor(1);
   std::atomic<int> attempts = 0;
   const SubmitOptions options{.retries = 5, .retry_delay = 0ms, .retry_if = only_out_of_range};
   auto other = [&]() -> int {
@@ -319,8 +323,9 @@ TEST_CASE("retry_if decides which exceptions are worth another attempt", "[optio
   REQUIRE(attempts == 1);
 }
 
-TEST_CASE("a retry_if that throws ends the task and nothing else", "[options][retry]") {
-  AsyncExecutor executor(1);
+TEMPLATE_TEST_CASE("a retry_if that throws ends the task and nothing else", "[options][retry]", AsyncExecutor,
+                   ManualExecutor) {
+  TestType executor(1);
   const SubmitOptions options{
       .retries = 5, .retry_delay = 0ms, .retry_if = [](const std::exception_ptr&) -> bool { throw 42; }};
   auto future = executor.submit(options, []() -> int { throw std::runtime_error("first"); });
@@ -329,8 +334,9 @@ TEST_CASE("a retry_if that throws ends the task and nothing else", "[options][re
   REQUIRE(executor.submit(answer).get() == 42);
 }
 
-TEST_CASE("exceptions of any type are worth another attempt but CancelledError is not", "[options][retry]") {
-  AsyncExecutor executor(1);
+TEMPLATE_TEST_CASE("exceptions of any type are worth another attempt but CancelledError is not", "[options][retry]",
+                   AsyncExecutor, ManualExecutor) {
+  TestType executor(1);
   const SubmitOptions options{.retries = 2, .retry_delay = 0ms};
   std::atomic<int> attempts = 0;
   auto number = [&]() -> int {
@@ -350,8 +356,9 @@ TEST_CASE("exceptions of any type are worth another attempt but CancelledError i
   REQUIRE(attempts == 1);
 }
 
-TEST_CASE("each attempt has its own copy of the arguments", "[options][retry]") {
-  AsyncExecutor executor(1);
+TEMPLATE_TEST_CASE("each attempt has its own copy of the arguments", "[options][retry]", AsyncExecutor,
+                   ManualExecutor) {
+  TestType executor(1);
   const SubmitOptions options{.retries = 2, .retry_delay = 1ms};
   Log<std::string> seen;
   auto by_value = [&](std::string text) {
@@ -382,7 +389,8 @@ TEST_CASE("each attempt has its own copy of the arguments", "[options][retry]") 
   REQUIRE(object == 3);  // what was passed by reference is not copied
 }
 
-TEST_CASE("an attempt's copy of the arguments that cannot be made fails the task", "[options][retry]") {
+TEMPLATE_TEST_CASE("an attempt's copy of the arguments that cannot be made fails the task", "[options][retry]",
+                   AsyncExecutor, ManualExecutor) {
   struct Fragile {
     std::shared_ptr<std::atomic<int>> copies_left;
     explicit Fragile(int copies) : copies_left(std::make_shared<std::atomic<int>>(copies)) {}
@@ -391,7 +399,7 @@ TEST_CASE("an attempt's copy of the arguments that cannot be made fails the task
     }
     Fragile(Fragile&&) = default;
   };
-  AsyncExecutor executor(1);
+  TestType executor(1);
   // Whichever copy fails, at the call or at an attempt, it is an exception and never the end of the program.
   for (int copies = 0; copies < 6; ++copies) {
     auto failing = [](const Fragile&) -> int { throw std::runtime_error("attempt"); };
@@ -446,7 +454,8 @@ TEST_CASE("a task that was asked to stop is not tried again", "[options][retry][
 
 // ---- Bad options ---------------------------------------------------------------------------------------------------
 
-TEST_CASE("options that make no sense are refused at the call and nothing is lost", "[options]") {
+TEMPLATE_TEST_CASE("options that make no sense are refused at the call and nothing is lost", "[options]", AsyncExecutor,
+                   ManualExecutor) {
   constexpr double nan = std::numeric_limits<double>::quiet_NaN();
   constexpr double infinity = std::numeric_limits<double>::infinity();
   const std::vector<SubmitOptions> bad = {
@@ -458,7 +467,7 @@ TEST_CASE("options that make no sense are refused at the call and nothing is los
       {.jitter = -0.01},      {.jitter = 1.01},
       {.jitter = nan},        {.jitter = infinity},
   };
-  AsyncExecutor executor(1);
+  TestType executor(1);
   std::atomic<int> runs = 0;
   std::atomic<int> alive = 0;
   for (std::size_t i = 0; i < bad.size(); ++i) {
@@ -475,8 +484,8 @@ TEST_CASE("options that make no sense are refused at the call and nothing is los
   REQUIRE(executor.stats().submitted == 1);
 }
 
-TEST_CASE("options at the edge of sense are accepted", "[options]") {
-  AsyncExecutor executor(1);
+TEMPLATE_TEST_CASE("options at the edge of sense are accepted", "[options]", AsyncExecutor, ManualExecutor) {
+  TestType executor(1);
   const std::vector<SubmitOptions> good = {
       {.retries = std::numeric_limits<int>::max()},
       {.retry_delay = 0ns},
@@ -553,8 +562,9 @@ TEST_CASE("an attempt that ends in time is not disturbed by its timeout", "[opti
   REQUIRE(watch.elapsed() < 1min);  // and the timer does not keep the executor waiting
 }
 
-TEST_CASE("each attempt has its own timeout and its own stop", "[options][timeout][retry]") {
-  AsyncExecutor executor(1);
+TEMPLATE_TEST_CASE("each attempt has its own timeout and its own stop", "[options][timeout][retry]", AsyncExecutor,
+                   ManualExecutor) {
+  TestType executor(1);
   Log<bool> stopped_at_start;
   auto body = [&]() -> Task<int> {
     const std::stop_token token = co_await get_stop_token();
@@ -568,8 +578,9 @@ TEST_CASE("each attempt has its own timeout and its own stop", "[options][timeou
   REQUIRE(stopped_at_start.entries() == std::vector<bool>(3, false));
 }
 
-TEST_CASE("a timeout that ends the last attempt ends the task", "[options][timeout][retry]") {
-  AsyncExecutor executor(1);
+TEMPLATE_TEST_CASE("a timeout that ends the last attempt ends the task", "[options][timeout][retry]", AsyncExecutor,
+                   ManualExecutor) {
+  TestType executor(1);
   std::atomic<int> attempts = 0;
   auto body = [&]() -> Task<> {
     ++attempts;
@@ -611,8 +622,9 @@ TEST_CASE("a cancelled task with a timeout is cancelled", "[options][timeout][ca
 
 // ---- Semaphore -----------------------------------------------------------------------------------------------------
 
-TEST_CASE("no more attempts run at once than the semaphore has permits", "[options][semaphore]") {
-  AsyncExecutor executor(4);
+TEMPLATE_TEST_CASE("no more attempts run at once than the semaphore has permits", "[options][semaphore]", AsyncExecutor,
+                   ManualExecutor) {
+  TestType executor(4);
   Semaphore semaphore(2);
   Peak peak;
   auto body = [&]() -> Task<> {
@@ -676,8 +688,9 @@ TEST_CASE("a permit comes back however the attempt ends", "[options][semaphore]"
   REQUIRE_FALSE(semaphore.try_acquire());
 }
 
-TEST_CASE("a task that waits for a permit holds no worker", "[options][semaphore]") {
-  AsyncExecutor executor(1);
+TEMPLATE_TEST_CASE("a task that waits for a permit holds no worker", "[options][semaphore]", AsyncExecutor,
+                   ManualExecutor) {
+  TestType executor(1);
   Semaphore semaphore(0);
   std::atomic<bool> started = false;
   auto waiting = executor.submit(SubmitOptions{.semaphore = &semaphore}, [&] {
@@ -691,8 +704,9 @@ TEST_CASE("a task that waits for a permit holds no worker", "[options][semaphore
   REQUIRE(waiting.get(1min) == 1);
 }
 
-TEST_CASE("a task that waits for a permit can be cancelled and takes none", "[options][semaphore][cancel]") {
-  AsyncExecutor executor(1);
+TEMPLATE_TEST_CASE("a task that waits for a permit can be cancelled and takes none", "[options][semaphore][cancel]",
+                   AsyncExecutor, ManualExecutor) {
+  TestType executor(1);
   Semaphore semaphore(0);
   std::atomic<bool> started = false;
   auto waiting = executor.submit(SubmitOptions{.semaphore = &semaphore}, [&] { started = true; });

@@ -209,8 +209,8 @@ TEST_CASE("duplicates are waited for once and returned once") {
   REQUIRE(rest.not_done.empty());
 }
 
-TEST_CASE("waiting for no futures returns at once") {
-  AsyncExecutor executor(1);
+TEMPLATE_TEST_CASE("waiting for no futures returns at once", "", AsyncExecutor, ManualExecutor) {
+  TestType executor(1);
   const std::vector<AsyncFuture<int>> none;
   for (const WaitOptions& options : {all, first, failure, within(0ms, all), within(0ms, first), within(1h, failure)}) {
     const WaitResult<int> result = sync_wait(cohort::wait(none, options));
@@ -276,8 +276,8 @@ TEST_CASE("the longest timeout of a wait saturates") {
   REQUIRE(bench.indices(result.done) == Indices{0});
 }
 
-TEST_CASE("waiting can be done again, with the same answer") {
-  AsyncExecutor executor(2);
+TEMPLATE_TEST_CASE("waiting can be done again, with the same answer", "", AsyncExecutor, ManualExecutor) {
+  TestType executor(2);
   auto twice = [](int x) { return 2 * x; };
   std::vector<AsyncFuture<int>> futures;
   for (int i = 0; i < 5; ++i) futures.push_back(executor.submit(twice, i));
@@ -289,8 +289,9 @@ TEST_CASE("waiting can be done again, with the same answer") {
   for (int i = 0; i < 5; ++i) REQUIRE(futures[static_cast<std::size_t>(i)].get() == 2 * i);
 }
 
-TEST_CASE("waiting loses no future: what was not done can be waited for until all are") {
-  AsyncExecutor executor(2);
+TEMPLATE_TEST_CASE("waiting loses no future: what was not done can be waited for until all are", "", AsyncExecutor,
+                   ManualExecutor) {
+  TestType executor(2);
   auto slow = [](int x) -> Task<int> {
     co_await sleep_for(std::chrono::milliseconds(x % 5));
     if (x % 3 == 0) throw std::runtime_error("third");
@@ -310,8 +311,8 @@ TEST_CASE("waiting loses no future: what was not done can be waited for until al
   REQUIRE(done == 50);
 }
 
-TEST_CASE("wait works inside a task on a pool of one") {
-  AsyncExecutor executor(1);
+TEMPLATE_TEST_CASE("wait works inside a task on a pool of one", "", AsyncExecutor, ManualExecutor) {
+  TestType executor(1);
   auto child = [](int x) -> Task<int> {
     co_await cohort::yield();
     co_return x;
@@ -327,8 +328,8 @@ TEST_CASE("wait works inside a task on a pool of one") {
   REQUIRE(run_on(executor, body) == 1010);
 }
 
-TEST_CASE("wait takes futures of void and ranges other than vectors") {
-  AsyncExecutor executor(1);
+TEMPLATE_TEST_CASE("wait takes futures of void and ranges other than vectors", "", AsyncExecutor, ManualExecutor) {
+  TestType executor(1);
   auto nothing = [] {};
   std::list<AsyncFuture<void>> futures{executor.submit(nothing), executor.submit(nothing)};
   const WaitResult<void> result = sync_wait(cohort::wait(futures, all));
@@ -341,8 +342,8 @@ TEST_CASE("wait refuses a future without a state") {
   REQUIRE_THROWS_AS(call(), std::future_error);
 }
 
-TEST_CASE("many may wait for the same futures at once") {
-  AsyncExecutor executor(2);
+TEMPLATE_TEST_CASE("many may wait for the same futures at once", "", AsyncExecutor, ManualExecutor) {
+  TestType executor(2);
   Bench bench(3);
   auto body = [&](WaitOptions options) -> Task<std::size_t> {
     WaitResult<int> result = co_await cohort::wait(bench.futures, options);
@@ -419,8 +420,9 @@ TEST_CASE("an abandoned wait leaves nothing behind") {
   REQUIRE(bench.future(1).get() == 1);
 }
 
-TEST_CASE("a wait that times out while its futures complete gives one consistent answer") {
-  AsyncExecutor executor(2);
+TEMPLATE_TEST_CASE("a wait that times out while its futures complete gives one consistent answer", "", AsyncExecutor,
+                   ManualExecutor) {
+  TestType executor(2);
   auto child = [](int x) -> Task<int> {
     co_await sleep_for(std::chrono::microseconds(50 * (x % 8)));
     co_return x;

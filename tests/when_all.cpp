@@ -105,7 +105,7 @@ TEST_CASE("when_all of nothing is an empty tuple") {
   REQUIRE(sync_wait(body()) == 0);
 }
 
-TEST_CASE("when_all of a range gives a vector in the order of the range") {
+TEMPLATE_TEST_CASE("when_all of a range gives a vector in the order of the range", "", AsyncExecutor, ManualExecutor) {
   auto body = [](int count) -> Task<std::vector<int>> {
     std::vector<Task<int>> tasks;
     for (int i = 0; i < count; ++i) tasks.push_back(twice(i));
@@ -114,7 +114,7 @@ TEST_CASE("when_all of a range gives a vector in the order of the range") {
   };
   REQUIRE(sync_wait(body(4)) == std::vector{0, 2, 4, 6});
   REQUIRE(sync_wait(body(0)).empty());
-  AsyncExecutor executor(2);
+  TestType executor(2);
   const std::vector<int> values = executor.submit(body, 1000).get();
   REQUIRE((values.size() == 1000 && values[999] == 1998));
 }
@@ -152,8 +152,8 @@ TEST_CASE("when_all takes any awaitables: futures, sleeps and a stranger's") {
   REQUIRE(run_on(executor, body) == 4322);
 }
 
-TEST_CASE("when_all takes a range of futures, and of void futures") {
-  AsyncExecutor executor(2);
+TEMPLATE_TEST_CASE("when_all takes a range of futures, and of void futures", "", AsyncExecutor, ManualExecutor) {
+  TestType executor(2);
   auto body = [&]() -> Task<std::vector<int>> {
     std::vector<AsyncFuture<int>> futures;
     for (int i = 0; i < 4; ++i) futures.push_back(executor.submit(twice, i));
@@ -165,11 +165,11 @@ TEST_CASE("when_all takes a range of futures, and of void futures") {
   REQUIRE(sync_wait(body()) == std::vector{0, 2, 4, 6});
 }
 
-TEST_CASE("when_all runs its children concurrently") {
+TEMPLATE_TEST_CASE("when_all runs its children concurrently", "", AsyncExecutor, ManualExecutor) {
   Meeting meeting(3);
   auto body = [&]() -> Task<> { co_await when_all(meeting.arrive(), meeting.arrive(), meeting.arrive()); };
   SECTION("on a pool of one") {
-    AsyncExecutor executor(1);
+    TestType executor(1);
     run_on(executor, body);
   }
   SECTION("in sync_wait") { sync_wait(body()); }
@@ -286,7 +286,7 @@ TEST_CASE("when_all throws the first exception") {
   REQUIRE_THROWS_AS(sync_wait(other()), int);
 }
 
-TEST_CASE("a child of when_all that fails does not stop the others") {
+TEMPLATE_TEST_CASE("a child of when_all that fails does not stop the others", "", AsyncExecutor, ManualExecutor) {
   std::atomic<bool> asked{false};
   auto watch = [&]() -> Task<> {
     std::stop_token token = co_await get_stop_token();
@@ -294,7 +294,7 @@ TEST_CASE("a child of when_all that fails does not stop the others") {
     asked = token.stop_requested();
   };
   auto body = [&]() -> Task<> { co_await when_all(fail("now"), watch()); };
-  AsyncExecutor executor(2);
+  TestType executor(2);
   REQUIRE_THROWS_WITH(run_on(executor, body), "now");
   REQUIRE_FALSE(asked);
 }
@@ -310,8 +310,8 @@ TEST_CASE("the results of when_all that nobody gets are destroyed") {
   REQUIRE(Tracked::live == 0);
 }
 
-TEST_CASE("the children of when_all inherit the stop token") {
-  AsyncExecutor executor(2);
+TEMPLATE_TEST_CASE("the children of when_all inherit the stop token", "", AsyncExecutor, ManualExecutor) {
+  TestType executor(2);
   auto token_of = []() -> Task<std::stop_token> {
     co_await cohort::yield();
     std::stop_token token = co_await get_stop_token();
@@ -376,8 +376,8 @@ TEST_CASE("cancelling a task that awaits when_all stops the children and waits f
   }
 }
 
-TEST_CASE("when_all nests") {
-  AsyncExecutor executor(2);
+TEMPLATE_TEST_CASE("when_all nests", "", AsyncExecutor, ManualExecutor) {
+  TestType executor(2);
   struct Tree {
     static Task<int> leaves(int depth) {
       if (depth == 0) co_return 1;

@@ -51,7 +51,7 @@ Task<int> fail_soon() {
 
 }  // namespace
 
-TEST_CASE("when_any gives the index and the value of the first") {
+TEMPLATE_TEST_CASE("when_any gives the index and the value of the first", "", AsyncExecutor, ManualExecutor) {
   auto second = []() -> Task<int> {
     auto first = co_await when_any(never(), now(5), never());
     static_assert(std::is_same_v<decltype(first.value), int>);
@@ -63,7 +63,7 @@ TEST_CASE("when_any gives the index and the value of the first") {
   };
   REQUIRE(sync_wait(second()) == 15);
   REQUIRE(sync_wait(last()) == 26);
-  AsyncExecutor executor(2);
+  TestType executor(2);
   REQUIRE(run_on(executor, second) == 15);
   REQUIRE(run_on(executor, last) == 26);
 }
@@ -88,7 +88,8 @@ TEST_CASE("when_any's value is a variant where types differ") {
   REQUIRE(sync_wait(numbers()) == 3);
 }
 
-TEST_CASE("when_any of a range gives the index and the value of the first") {
+TEMPLATE_TEST_CASE("when_any of a range gives the index and the value of the first", "", AsyncExecutor,
+                   ManualExecutor) {
   auto body = [](int count, int winner) -> Task<int> {
     std::vector<Task<int>> tasks;
     for (int i = 0; i < count; ++i) tasks.push_back(i == winner ? now(i) : never());
@@ -97,7 +98,7 @@ TEST_CASE("when_any of a range gives the index and the value of the first") {
   };
   REQUIRE(sync_wait(body(3, 2)) == 2002);
   REQUIRE(sync_wait(body(1, 0)) == 0);
-  AsyncExecutor executor(2);
+  TestType executor(2);
   REQUIRE(executor.submit(body, 500, 321).get() == 321'321);
 }
 
@@ -218,8 +219,8 @@ TEST_CASE("when_any takes futures, and asks the tasks of the losing ones to stop
   REQUIRE(winner.get() == 8);
 }
 
-TEST_CASE("when_any does not stop the task that awaits it") {
-  AsyncExecutor executor(1);
+TEMPLATE_TEST_CASE("when_any does not stop the task that awaits it", "", AsyncExecutor, ManualExecutor) {
+  TestType executor(1);
   auto body = []() -> Task<bool> {
     std::stop_token token = co_await get_stop_token();
     for (int i = 0; i < 3; ++i) {
@@ -260,8 +261,9 @@ TEST_CASE("cancelling a task that awaits when_any stops all its children and wai
   REQUIRE(at_throw == 3);
 }
 
-TEST_CASE("when_any's index and value agree when several are done at once") {
-  AsyncExecutor executor(3);
+TEMPLATE_TEST_CASE("when_any's index and value agree when several are done at once", "", AsyncExecutor,
+                   ManualExecutor) {
+  TestType executor(3);
   auto ready = [](int x) -> Task<int> { co_return x; };
   auto body = [&](int count) -> Task<bool> {
     std::vector<Task<int>> tasks;

@@ -46,7 +46,7 @@ namespace cohort {
 /// returned or suspended.
 class ManualPool final : public detail::Scheduler {
  public:
-  /// Test's part: from now on draws what to run next, from a sequence that `seed` begins.
+  /// Test's part: from now on draws what to run next, from a sequence that `seed` begins; and the jitter of retries.
   void seed(std::uint64_t seed) noexcept;
 
   /// Test's part: how long, by the real clock, a wait with nothing left to run and no timer set stays for other threads
@@ -98,6 +98,7 @@ class ManualPool final : public detail::Scheduler {
   [[nodiscard]] bool driven() const noexcept override { return true; }
   void schedule(detail::Node& node) noexcept override;
   void schedule_last(detail::Node& node) noexcept override { schedule(node); }
+  [[nodiscard]] double random_fraction() noexcept override;
   void arm(detail::Timer& timer, TimePoint time) noexcept override;
   bool disarm(detail::Timer& timer) noexcept override;
   void watch_clock() noexcept override {}
@@ -128,6 +129,7 @@ class ManualPool final : public detail::Scheduler {
 
   [[nodiscard]] detail::Node* take_next(Eager eager) noexcept;
   bool step(Eager eager) noexcept;
+  [[nodiscard]] bool restless() const noexcept;
   std::size_t run_instant() noexcept;
   [[nodiscard]] TimePoint first_timer() const noexcept;
   void move_to(TimePoint time) noexcept;

@@ -63,6 +63,9 @@ class Scheduler {
   /// What time it is here: for timers, and for what runs here.
   [[nodiscard]] virtual TimePoint now() const noexcept = 0;
 
+  /// A number in [0, 1), good enough to spread retries.
+  [[nodiscard]] virtual double random_fraction() noexcept = 0;
+
   /// Fires `timer` on one of the scheduler's threads once `time` has come, not before.
   virtual void arm(Timer& timer, TimePoint time) noexcept = 0;
 
