@@ -380,7 +380,7 @@ TEST_CASE("a completion stream that has been moved from cancels nothing") {
   REQUIRE(all_values(*outer) == std::vector{1, 0});
 }
 
-TEST_CASE("a completion stream keeps no handle to what it has yielded") {
+TEST_CASE("a completion stream keeps no handle to what it has yielded", "[R8]") {
   Tracked::live = 0;
   AsyncExecutor executor(2);
   auto track = [](int x) { return Tracked(x); };
