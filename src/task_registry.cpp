@@ -151,6 +151,7 @@ void TaskRegistry::started(TaskRecord& record) noexcept {
 }
 
 void TaskRegistry::finished(TaskRecord& record, TaskState state) noexcept {
+  record.work = FunctionTask();  // the callable and its arguments, before anybody sees the result
   record.scope.store(nullptr, std::memory_order_relaxed);  // relaxed: as above
   TaskResult& result = record.result;
   result.finished_at = now();

@@ -329,7 +329,7 @@ TEST_CASE("a reference wrapper passes the object itself", "[executor][arguments]
   REQUIRE(executor.submit([](const int& x) { return &x; }, std::cref(object)).get() == &object);
 }
 
-TEST_CASE("callable and arguments are destroyed before the future is ready", "[executor][arguments]") {
+TEST_CASE("callable and arguments are destroyed before the future is ready", "[executor][arguments][R8]") {
   Witness witness;
   AsyncExecutor executor(1);
   std::optional<Occupy> occupied(executor);
@@ -379,7 +379,7 @@ TEST_CASE("callable and arguments are destroyed before the future is ready", "[e
   REQUIRE_FALSE(witness.was_done);
 }
 
-TEST_CASE("an argument that cannot be copied leaves submit with nothing submitted", "[executor][arguments]") {
+TEST_CASE("an argument that cannot be copied leaves submit with nothing submitted", "[executor][arguments][R7]") {
   AsyncExecutor executor(1);
   const ThrowsWhenCopied argument;
   std::atomic<bool> ran = false;
@@ -643,7 +643,7 @@ TEST_CASE("tasks may submit tasks and await them", "[executor][submit]") {
 
 // ---- Statistics ----------------------------------------------------------------------------------------------------
 
-TEST_CASE("the statistics are exact when the executor is idle", "[executor][stats]") {
+TEST_CASE("the statistics are exact when the executor is idle", "[executor][stats][R1]") {
   AsyncExecutor executor(2);
   auto stats = executor.stats();
   REQUIRE(stats.submitted == 0);

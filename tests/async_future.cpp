@@ -480,7 +480,7 @@ TEST_CASE("result with a timeout throws TimeoutError again and again and leaves 
   REQUIRE_FALSE(stopped);
 }
 
-TEST_CASE("a timeout of zero polls", "[future][timeout]") {
+TEST_CASE("a timeout of zero polls", "[future][timeout][R11]") {
   AsyncExecutor executor(1);
   Occupy occupied(executor);
   auto future = executor.submit(answer);
@@ -503,7 +503,7 @@ TEST_CASE("a timeout of zero polls", "[future][timeout]") {
   }
 }
 
-TEST_CASE("a timeout too long to count waits for ever instead of overflowing", "[future][timeout]") {
+TEST_CASE("a timeout too long to count waits for ever instead of overflowing", "[future][timeout][R11]") {
   AsyncExecutor executor(2);
   REQUIRE(executor.submit(answer_later).get(std::chrono::hours::max()) == 42);
   REQUIRE(executor.submit(answer_later).get(Duration::max()) == 42);
@@ -522,7 +522,7 @@ TEST_CASE("a timeout too long to count waits for ever instead of overflowing", "
   REQUIRE(sync_wait(body()) == 84);
 }
 
-TEST_CASE("wait_for says whether the future is done and never ends early", "[future][timeout]") {
+TEST_CASE("wait_for says whether the future is done and never ends early", "[future][timeout][R11]") {
   AsyncExecutor executor(1);
   Occupy occupied(executor);
   auto future = executor.submit(answer);
@@ -553,7 +553,7 @@ TEST_CASE("waiting on a worker with a timeout does not overstay it", "[future][t
 
 // ---- Blocking on a worker ------------------------------------------------------------------------------------------
 
-TEST_CASE("get on a worker keeps the worker working", "[future][nested]") {
+TEST_CASE("get on a worker keeps the worker working", "[future][nested][R3]") {
   AsyncExecutor executor(1);
   SECTION("on what it submitted") {
     auto outer = [&] { return executor.submit(answer).get() + 1; };
@@ -594,7 +594,7 @@ TEST_CASE("get on a worker keeps the worker working", "[future][nested]") {
   }
 }
 
-TEST_CASE("get on a worker does the work of others that its future depends on", "[future][nested]") {
+TEST_CASE("get on a worker does the work of others that its future depends on", "[future][nested][R3]") {
   AsyncExecutor executor(1);
   AsyncPromise<int> promise;
   std::atomic<bool> waiting = false;
@@ -614,7 +614,7 @@ TEST_CASE("get on a worker of another executor's future blocks neither", "[futur
   REQUIRE(first.submit(there_and_back).get() == 44);
 }
 
-TEST_CASE("get of a task's own future throws resource_deadlock_would_occur", "[future][nested]") {
+TEST_CASE("get of a task's own future throws resource_deadlock_would_occur", "[future][nested][R3]") {
   AsyncExecutor executor(2);
   Gate gate;
   AsyncFuture<std::string> own;
@@ -699,7 +699,7 @@ TEST_CASE("a suspended task counts as running", "[future][states]") {
   REQUIRE(future.get() == 1);
 }
 
-TEST_CASE("a future ends in exactly one way", "[future][states]") {
+TEST_CASE("a future ends in exactly one way", "[future][states][R1]") {
   AsyncExecutor executor(1);
   auto value = executor.submit(answer);
   auto failed = executor.submit([]() -> int { throw std::runtime_error("failed"); });
@@ -748,7 +748,7 @@ TEST_CASE("a task that throws something that is no std exception fails with it",
 
 // ---- Cancelling ----------------------------------------------------------------------------------------------------
 
-TEST_CASE("cancelling a task that has not started ends it at once", "[future][cancel]") {
+TEST_CASE("cancelling a task that has not started ends it at once", "[future][cancel][R6]") {
   AsyncExecutor executor(1);
   Occupy occupied(executor);
   std::atomic<int> alive = 0;
@@ -793,7 +793,7 @@ TEST_CASE("cancelling a task that has not started ends it at once", "[future][ca
   REQUIRE(runs == 0);
 }
 
-TEST_CASE("cancelling a running task asks it to stop", "[future][cancel]") {
+TEST_CASE("cancelling a running task asks it to stop", "[future][cancel][R6]") {
   AsyncExecutor executor(1);
   std::atomic<bool> started = false;
   std::atomic<bool> saw_stop = false;
@@ -934,7 +934,7 @@ TEST_CASE("a task may cancel itself", "[future][cancel]") {
   REQUIRE(asked);
 }
 
-TEST_CASE("one of many calls cancels a task that has not started", "[future][cancel]") {
+TEST_CASE("one of many calls cancels a task that has not started", "[future][cancel][R6]") {
   AsyncExecutor executor(1);
   for (int round = 0; round < scaled(200); ++round) {
     Occupy occupied(executor);
@@ -955,7 +955,7 @@ TEST_CASE("one of many calls cancels a task that has not started", "[future][can
   }
 }
 
-TEST_CASE("cancelling and starting race for a task and one wins", "[future][cancel]") {
+TEST_CASE("cancelling and starting race for a task and one wins", "[future][cancel][R6]") {
   AsyncExecutor executor(2);
   int wrong = 0;
   for (int i = 0; i < scaled(5000); ++i) {
@@ -1112,7 +1112,8 @@ TEST_CASE("callbacks hear of failure and cancellation too", "[future][callback]"
   REQUIRE(log.entries() == std::vector<std::string>{"int 42 no", "cancelled yes"});
 }
 
-TEST_CASE("an exception from a callback goes to on_unhandled_exception and the next still runs", "[future][callback]") {
+TEST_CASE("an exception from a callback goes to on_unhandled_exception and the next still runs",
+          "[future][callback][R7]") {
   Log<std::string> unhandled;
   Log<int> ran;
   ExecutorOptions options;
@@ -1146,7 +1147,7 @@ TEST_CASE("an exception from a callback goes to on_unhandled_exception and the n
   REQUIRE(unhandled.entries() == std::vector<std::string>{"runtime_error: first", "int 42", "runtime_error: late"});
 }
 
-TEST_CASE("an exception from a callback does not change the result nor stop the worker", "[future][callback]") {
+TEST_CASE("an exception from a callback does not change the result nor stop the worker", "[future][callback][R7]") {
   // The default of on_unhandled_exception: it writes a line to stderr.
   AsyncExecutor executor(1);
   std::atomic<bool> next = false;
@@ -1182,7 +1183,7 @@ TEST_CASE("a callback may drop the last handle of its future", "[future][callbac
   REQUIRE(alive == 0);
 }
 
-TEST_CASE("a callback may add callbacks and submit tasks and block", "[future][callback]") {
+TEST_CASE("a callback may add callbacks and submit tasks and block", "[future][callback][R16]") {
   AsyncExecutor executor(1);
   Log<std::string> log;
   std::atomic<int> nested_value = 0;

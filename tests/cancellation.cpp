@@ -450,7 +450,7 @@ TEST_CASE("cancellation unwinds a deep chain of tasks, innermost first") {
   REQUIRE(inside_out);
 }
 
-TEST_CASE("a stop_callback on a task's token is called when the task is cancelled, and may use the library") {
+TEST_CASE("a stop_callback on a task's token is called when the task is cancelled, and may use the library", "[R16]") {
   AsyncExecutor executor(2);
   std::atomic<bool> registered{false};
   std::atomic<int> calls{0};

@@ -168,7 +168,7 @@ TEST_CASE("a function whose time is over fails with its name", "[backend]") {
   }
 }
 
-TEST_CASE("callable and arguments are gone when the result is there", "[backend]") {
+TEST_CASE("callable and arguments are gone when the result is there", "[backend][R8]") {
   ConcurrentExecutionBackend backend(ExecutorOptions{.max_workers = 2});
   std::atomic<int> alive = 0;
   std::vector<AsyncFuture<TaskResult>> futures;
@@ -179,8 +179,9 @@ TEST_CASE("callable and arguments are gone when the result is there", "[backend]
           "", [](const Counted&) {}, Counted(alive)));
     futures = backend.submit_tasks(std::move(batch));
   }
+  for (const auto& future : futures) future.wait();
+  REQUIRE(alive == 0);
   for (const auto& future : futures) REQUIRE(future.get().state == TaskState::done);
-  REQUIRE(eventually([&] { return alive == 0; }));
 }
 
 // ---- Programs ------------------------------------------------------------------------------------------------------
@@ -337,7 +338,7 @@ TEST_CASE("a program whose time is over is stopped, and fails with what it had w
 
 // ---- Cancellation --------------------------------------------------------------------------------------------------
 
-TEST_CASE("a queued task that is cancelled never runs", "[backend][cancel]") {
+TEST_CASE("a queued task that is cancelled never runs", "[backend][cancel][R6]") {
   AsyncExecutor executor(1);
   ConcurrentExecutionBackend backend(executor);
   Changes changes(backend);
@@ -360,7 +361,7 @@ TEST_CASE("a queued task that is cancelled never runs", "[backend][cancel]") {
   REQUIRE_FALSE(ran);
 }
 
-TEST_CASE("a running function is canceled only when its body has ended", "[backend][cancel]") {
+TEST_CASE("a running function is canceled only when its body has ended", "[backend][cancel][R6]") {
   ConcurrentExecutionBackend backend(ExecutorOptions{.max_workers = 2});
   Changes changes(backend);
   Gate gate;
@@ -382,7 +383,7 @@ TEST_CASE("a running function is canceled only when its body has ended", "[backe
   REQUIRE(changes.of("f") == std::vector{TaskState::running, TaskState::canceled});
 }
 
-TEST_CASE("a function that completes although it was asked to stop stays completed", "[backend][cancel]") {
+TEST_CASE("a function that completes although it was asked to stop stays completed", "[backend][cancel][R6]") {
   ConcurrentExecutionBackend backend(ExecutorOptions{.max_workers = 2});
   Gate gate;
   const auto futures = backend.submit_tasks({function("f", [&] {
@@ -456,7 +457,7 @@ TEST_CASE("cancelling a result's future stops the task", "[backend][cancel]") {
   REQUIRE(eventually([&] { return changes.of("f") == std::vector{TaskState::running, TaskState::canceled}; }));
 }
 
-TEST_CASE("whatever races each task has one end and is told of it once", "[backend][cancel][stress]") {
+TEST_CASE("whatever races each task has one end and is told of it once", "[backend][cancel][stress][R1]") {
   for (int round = 0; round < scaled(40); ++round) {
     ExecutorOptions options;
     options.max_workers = 3;
@@ -576,7 +577,7 @@ TEST_CASE("a hundred thousand functions and a thousand programs are nothing spec
   REQUIRE(told == functions + programs);
 }
 
-TEST_CASE("a backend whose children sleep uses no processor", "[backend][program]") {
+TEST_CASE("a backend whose children sleep uses no processor", "[backend][program][R15]") {
   ConcurrentExecutionBackend backend(ExecutorOptions{.max_workers = 2}, BackendOptions{.max_processes = 10});
   std::vector<TaskDescription> batch;
   for (int i = 0; i < 10; ++i) batch.push_back(program("p" + std::to_string(i), "sleep", {"1000"}));
@@ -590,7 +591,7 @@ TEST_CASE("a backend whose children sleep uses no processor", "[backend][program
   REQUIRE(std::clock() - before < CLOCKS_PER_SEC / 10);
 }
 
-TEST_CASE("what a backend remembers does not grow with the number of tasks", "[backend]") {
+TEST_CASE("what a backend remembers does not grow with the number of tasks", "[backend][R8]") {
   ConcurrentExecutionBackend backend(ExecutorOptions{.max_workers = 2}, BackendOptions{.history_limit = 10});
   for (int i = 0; i < 1000; ++i) run(backend, function("f" + std::to_string(i), [] {}));
   int known = 0;
@@ -698,7 +699,7 @@ TEST_CASE("of several threads that shut a backend down each one waits", "[backen
   REQUIRE(early == 0);
 }
 
-TEST_CASE("a task and a callback may shut their backend down", "[backend][shutdown]") {
+TEST_CASE("a task and a callback may shut their backend down", "[backend][shutdown][R16]") {
   ConcurrentExecutionBackend backend(ExecutorOptions{.max_workers = 2});
   SECTION("a function") {
     REQUIRE(run(backend, function("f", [&] { backend.shutdown(); })).state == TaskState::done);

@@ -66,7 +66,7 @@ TEST_CASE("the errors that cohort throws itself say what is wrong", "[errors]") 
   REQUIRE_FALSE(text_of([&] { static_cast<void>(executor.submit([] {})); }).empty());
 }
 
-TEST_CASE("whatever a task throws ends in its future and no worker dies of it", "[errors]") {
+TEST_CASE("whatever a task throws ends in its future and no worker dies of it", "[errors][R1]") {
   struct NotCopiedLightly {
     NotCopiedLightly() = default;
     NotCopiedLightly(const NotCopiedLightly&) = default;

@@ -893,7 +893,7 @@ TEMPLATE_TEST_CASE("the range may go as soon as the stream is gone", "", AsyncEx
   SUCCEED("no access to a dead range, which the sanitizers would report");
 }
 
-TEST_CASE("results that nobody takes are destroyed") {
+TEST_CASE("results that nobody takes are destroyed", "[R8]") {
   Tracked::live = 0;
   {
     AsyncExecutor executor(2);

@@ -528,7 +528,7 @@ TEST_CASE("processes end where the limit of descriptors was lowered below their 
   REQUIRE(open_descriptors() == before);
 }
 
-TEST_CASE("where no thread can be made a start fails, and no child is left") {
+TEST_CASE("where no thread can be made a start fails, and no child is left", "[R10]") {
   if (sanitized) return;  // they need all the addresses there are
   const bool use_pidfd = GENERATE(true, false);
   const int code = in_child([use_pidfd] {
@@ -707,7 +707,7 @@ TEST_CASE("a stop does not wait for who took the outputs away from the group") {
   REQUIRE(::kill(stranger, SIGKILL) == 0);
 }
 
-TEST_CASE("a monitor whose processes sleep does nothing") {
+TEST_CASE("a monitor whose processes sleep does nothing", "[R15]") {
   const bool use_pidfd = GENERATE(true, false);
   ProcessMonitor monitor(5s, use_pidfd);
   std::deque<Child> children(10);
@@ -831,7 +831,7 @@ TEST_CASE("other children of the application are left alone") {
   REQUIRE(WEXITSTATUS(status) == 9);
 }
 
-TEST_CASE("the last process may destroy the monitor when it ends") {
+TEST_CASE("the last process may destroy the monitor when it ends", "[R16]") {
   struct Last : Process {
     std::unique_ptr<ProcessMonitor> monitor = std::make_unique<ProcessMonitor>(5s);
     Gate gone;
@@ -849,7 +849,7 @@ TEST_CASE("the last process may destroy the monitor when it ends") {
   REQUIRE(eventually([&] { return open_descriptors() == before; }));
 }
 
-TEST_CASE("a process may start another when it ends") {
+TEST_CASE("a process may start another when it ends", "[R16]") {
   struct Chain : Process {
     ProcessMonitor* monitor = nullptr;
     Child* then = nullptr;
@@ -867,7 +867,7 @@ TEST_CASE("a process may start another when it ends") {
   REQUIRE(second.wait().standard_output == "second\n");
 }
 
-TEST_CASE("in the child of a fork a monitor refuses to work, and can be destroyed") {
+TEST_CASE("in the child of a fork a monitor refuses to work, and can be destroyed", "[R14]") {
   auto monitor = std::make_unique<ProcessMonitor>(5s, GENERATE(true, false));
   Child child;
   monitor->start(child, program("sleep", {"60"}));

@@ -50,7 +50,7 @@ Task<int> immediately(int x) { co_return x; }
 
 }  // namespace
 
-TEST_CASE("a million elements go through a map in the memory of its buffer") {
+TEST_CASE("a million elements go through a map in the memory of its buffer", "[R8]") {
   const int count = scaled(1'000'000);
   AsyncExecutor executor(2);
   auto run_through = [&](int elements) {
@@ -94,7 +94,7 @@ TEST_CASE("a million tasks that nobody keeps") {
   REQUIRE(executor.stats().succeeded == static_cast<std::uint64_t>(count));
 }
 
-TEST_CASE("a million tasks one after another need no more memory than one") {
+TEST_CASE("a million tasks one after another need no more memory than one", "[R8]") {
   const int count = scaled(1'000'000);
   AsyncExecutor executor(1);
   auto body = [&](int rounds) -> Task<std::int64_t> {
@@ -113,7 +113,7 @@ TEST_CASE("a million tasks one after another need no more memory than one") {
   REQUIRE(growth.now() < 4 * 1024);
 }
 
-TEST_CASE("a hundred thousand suspended tasks cost their frames and little more") {
+TEST_CASE("a hundred thousand suspended tasks cost their frames and little more", "[R8]") {
   const int count = scaled(100'000);
   AsyncExecutor executor(2);
   AsyncGate gate;
@@ -266,7 +266,7 @@ TEST_CASE("fifty thousand timers are armed and disarmed quickly") {
   REQUIRE(Clock::now() - begin < 20s);
 }
 
-TEST_CASE("timed waits that succeed leave no timers behind") {
+TEST_CASE("timed waits that succeed leave no timers behind", "[R8]") {
   const int count = scaled(100'000);
   AsyncExecutor executor(1);
   auto body = [&](int rounds) -> Task<std::int64_t> {
@@ -284,7 +284,7 @@ TEST_CASE("timed waits that succeed leave no timers behind") {
   REQUIRE(growth.now() < 4 * 1024);
 }
 
-TEST_CASE("a stream that is read slowly keeps its memory bounded") {
+TEST_CASE("a stream that is read slowly keeps its memory bounded", "[R8]") {
   AsyncExecutor executor(2);
   auto block = [](int) { return std::vector<char>(1024 * 1024, 'x'); };
   const Growth growth;
@@ -300,7 +300,7 @@ TEST_CASE("a stream that is read slowly keeps its memory bounded") {
   REQUIRE(most < 24 * 1024);
 }
 
-TEST_CASE("executors with waiting tasks use no processor time") {
+TEST_CASE("executors with waiting tasks use no processor time", "[R15]") {
   AsyncExecutor executor(16);
   AsyncGate gate;
   auto wait_long = [&]() -> Task<> { co_await gate.passed(); };

@@ -129,7 +129,7 @@ TEST_CASE("whoever waits for a future is told when the executor is destroyed", "
 
 // ---- Not waiting ---------------------------------------------------------------------------------------------------
 
-TEST_CASE("shutdown without waiting returns at once and what was submitted still runs", "[shutdown]") {
+TEST_CASE("shutdown without waiting returns at once and what was submitted still runs", "[shutdown][R5]") {
   std::atomic<int> ran = 0;
   std::vector<AsyncFuture<void>> futures;
   AsyncFuture<int> sleeping;
@@ -279,7 +279,7 @@ TEST_CASE("shutdown does not cancel a task that waits for the permit of another 
 
 // ---- Again and from everywhere -------------------------------------------------------------------------------------
 
-TEST_CASE("shutdown may be called again", "[shutdown]") {
+TEST_CASE("shutdown may be called again", "[shutdown][R5]") {
   AsyncExecutor executor(2);
   auto future = executor.submit(answer_later);
   executor.shutdown();
@@ -289,7 +289,7 @@ TEST_CASE("shutdown may be called again", "[shutdown]") {
   REQUIRE(future.get(0ms) == 42);
 }
 
-TEST_CASE("of several threads that shut down each one waits", "[shutdown][threads]") {
+TEST_CASE("of several threads that shut down each one waits", "[shutdown][threads][R5]") {
   for (int round = 0; round < scaled(50); ++round) {
     std::atomic<int> ended = 0;
     std::atomic<int> returned = 0;
@@ -321,7 +321,7 @@ TEST_CASE("of several threads that shut down each one waits", "[shutdown][thread
   }
 }
 
-TEST_CASE("a worker may shut down its own executor", "[shutdown][worker]") {
+TEST_CASE("a worker may shut down its own executor", "[shutdown][worker][R5]") {
   const std::size_t workers = GENERATE(std::size_t{1}, std::size_t{2});
   const std::ptrdiff_t before = thread_count();
   std::atomic<int> ran = 0;
@@ -386,7 +386,7 @@ TEST_CASE("a worker may shut down and cancel what has not started", "[shutdown][
   REQUIRE(ran == 0);
 }
 
-TEST_CASE("several workers and the outside may shut down at once", "[shutdown][worker][threads]") {
+TEST_CASE("several workers and the outside may shut down at once", "[shutdown][worker][threads][R5]") {
   for (int round = 0; round < scaled(100); ++round) {
     AsyncExecutor executor(2);
     std::latch ready(3);
@@ -405,7 +405,7 @@ TEST_CASE("several workers and the outside may shut down at once", "[shutdown][w
   }
 }
 
-TEST_CASE("a callback may shut down the executor", "[shutdown][callback]") {
+TEST_CASE("a callback may shut down the executor", "[shutdown][callback][R16]") {
   AsyncExecutor executor(1);
   std::atomic<bool> returned = false;
   {
@@ -422,7 +422,7 @@ TEST_CASE("a callback may shut down the executor", "[shutdown][callback]") {
 
 // ---- Afterwards ----------------------------------------------------------------------------------------------------
 
-TEST_CASE("after shutdown submit throws and keeps nothing", "[shutdown]") {
+TEST_CASE("after shutdown submit throws and keeps nothing", "[shutdown][R7]") {
   AsyncExecutor executor(2);
   (void)executor.submit(answer);
   executor.shutdown();
@@ -450,7 +450,7 @@ TEST_CASE("after shutdown submit throws and keeps nothing", "[shutdown]") {
   REQUIRE(executor.max_workers() == 2);
 }
 
-TEST_CASE("a task is either accepted and ends or refused while shutdown races with submit", "[shutdown][threads]") {
+TEST_CASE("a task is either accepted and ends or refused while shutdown races with submit", "[shutdown][threads][R4]") {
   for (int round = 0; round < scaled(60); ++round) {
     std::atomic<int> ran = 0;
     std::atomic<int> spawned = 0;
@@ -506,7 +506,7 @@ TEST_CASE("a task is either accepted and ends or refused while shutdown races wi
 
 // ---- Destruction on the executor's own thread ----------------------------------------------------------------------
 
-TEST_CASE("an executor may be destroyed on its own worker by its last task", "[shutdown][worker]") {
+TEST_CASE("an executor may be destroyed on its own worker by its last task", "[shutdown][worker][R5]") {
   const std::ptrdiff_t before = thread_count();
   const std::size_t workers = GENERATE(std::size_t{1}, std::size_t{3});
   AsyncFuture<int> future;
@@ -581,7 +581,7 @@ TEST_CASE("an executor may be destroyed on the worker of another", "[shutdown][w
   REQUIRE(inner.get(0ms) == 42);
 }
 
-TEST_CASE("an executor may be destroyed again and again on its own worker", "[shutdown][worker][scale]") {
+TEST_CASE("an executor may be destroyed again and again on its own worker", "[shutdown][worker][scale][R5]") {
   const std::ptrdiff_t before = thread_count();
   for (int i = 0; i < scaled(300); ++i) {
     auto executor = std::make_shared<AsyncExecutor>(2);
@@ -593,7 +593,7 @@ TEST_CASE("an executor may be destroyed again and again on its own worker", "[sh
 
 // ---- The end of the process ----------------------------------------------------------------------------------------
 
-TEST_CASE("a task may end the process with an executor in a static variable", "[shutdown][process]") {
+TEST_CASE("a task may end the process with an executor in a static variable", "[shutdown][process][R14]") {
   SECTION("in a function") {
     REQUIRE(in_child([] {
               static AsyncExecutor executor(2);
@@ -616,7 +616,7 @@ TEST_CASE("a task may end the process with an executor in a static variable", "[
   }
 }
 
-TEST_CASE("an executor in a static variable finishes its work when the process exits", "[shutdown][process]") {
+TEST_CASE("an executor in a static variable finishes its work when the process exits", "[shutdown][process][R14]") {
   struct Check {
     std::atomic<int> ran = 0;
     ~Check() { ::_exit(ran == 5 ? 7 : 8); }
@@ -635,7 +635,7 @@ TEST_CASE("an executor in a static variable finishes its work when the process e
           }) == 7);
 }
 
-TEST_CASE("a process may be left without regard to its executors", "[shutdown][process]") {
+TEST_CASE("a process may be left without regard to its executors", "[shutdown][process][R14]") {
   REQUIRE(in_child([] {
             static AsyncExecutor executor(2);
             const Occupy occupied(executor);
@@ -644,7 +644,7 @@ TEST_CASE("a process may be left without regard to its executors", "[shutdown][p
           }) == 7);
 }
 
-TEST_CASE("in a forked child the executor is inert", "[shutdown][process]") {
+TEST_CASE("in a forked child the executor is inert", "[shutdown][process][R14]") {
   auto executor = std::make_unique<AsyncExecutor>(2);
   auto done = executor->submit(answer);
   done.wait();

@@ -205,7 +205,7 @@ TEST_CASE("a sleeper is woken in time when the worker beside it has come to an e
   REQUIRE(watch.elapsed() < patience / 3);
 }
 
-TEST_CASE("a hundred thousand sleepers wake in order, hold no threads, and are never early") {
+TEST_CASE("a hundred thousand sleepers wake in order, hold no threads, and are never early", "[R11]") {
   const int count = scaled(100'000);
   AsyncExecutor executor(1);
   Log<int> order;
@@ -402,7 +402,7 @@ TEST_CASE("yield lets others run in sync_wait") {
   REQUIRE(sync_wait(body()));
 }
 
-TEMPLATE_TEST_CASE("a million yields in a loop do not grow the stack", "", AsyncExecutor, ManualExecutor) {
+TEMPLATE_TEST_CASE("a million yields in a loop do not grow the stack", "[R12]", AsyncExecutor, ManualExecutor) {
   auto body = [](int rounds) -> Task<int> {
     for (int i = 0; i < rounds; ++i) co_await cohort::yield();
     co_return rounds;

@@ -88,7 +88,7 @@ Task<int> briefly(int x) {
 
 }  // namespace
 
-TEST_CASE("completing and cancelling a task: exactly one wins, and cancel tells the truth") {
+TEST_CASE("completing and cancelling a task: exactly one wins, and cancel tells the truth", "[R1][R6]") {
   const int count = scaled(20'000);
   Outcome outcome;
   std::atomic<int> lies{0};
@@ -129,7 +129,7 @@ TEST_CASE("completing and cancelling a task: exactly one wins, and cancel tells 
   REQUIRE(cancelled == static_cast<std::uint64_t>(outcome.cancellations));
 }
 
-TEST_CASE("two threads cancel one queued task: one of them did it, and its body never runs") {
+TEST_CASE("two threads cancel one queued task: one of them did it, and its body never runs", "[R6]") {
   const int rounds = scaled(5000);
   AsyncExecutor executor(1);
   Team team(2);
@@ -204,8 +204,8 @@ TEST_CASE("setting a promise twice from two threads: one set counts, the other t
   REQUIRE(wrong == 0);
 }
 
-TEST_CASE(
-    "a promise that is set while its future is cancelled, waited for and given callbacks has one outcome for all") {
+TEST_CASE("a promise that is set while its future is cancelled, waited for and given callbacks has one outcome for all",
+          "[R1]") {
   const int rounds = scaled(5000);
   Team team(4);
   std::optional<AsyncPromise<int>> promise;
@@ -291,7 +291,7 @@ TEST_CASE("callbacks that are added while a task completes are each called once,
   REQUIRE(wrong == 0);
 }
 
-TEST_CASE("dropping the last handle while the task completes neither leaks nor loses the task") {
+TEST_CASE("dropping the last handle while the task completes neither leaks nor loses the task", "[R8]") {
   Tracked::live = 0;
   std::atomic<int> ran{0};
   const int count = scaled(30'000);
@@ -376,7 +376,7 @@ TEST_CASE("a result that is awaited with a timeout: value or TimeoutError, and t
   REQUIRE(values + timeouts == 8 * rounds);
 }
 
-TEST_CASE("attempts that time out while they complete end in one way") {
+TEST_CASE("attempts that time out while they complete end in one way", "[R1]") {
   AsyncExecutor executor(2);
   Outcome outcome;
   std::vector<AsyncFuture<int>> futures;
@@ -401,7 +401,7 @@ TEST_CASE("attempts that time out while they complete end in one way") {
   REQUIRE(outcome.cancellations == 0);
 }
 
-TEST_CASE("submitting while the executor shuts down: accepted and ended, or refused") {
+TEST_CASE("submitting while the executor shuts down: accepted and ended, or refused", "[R4]") {
   for (int round = 0; round < scaled(200); ++round) {
     std::atomic<int> accepted{0}, refused{0}, ran{0};
     std::vector<std::vector<AsyncFuture<int>>> futures(3);
@@ -446,7 +446,7 @@ TEST_CASE("submitting while the executor shuts down: accepted and ended, or refu
   }
 }
 
-TEST_CASE("every thread that shuts an executor down waits for its end") {
+TEST_CASE("every thread that shuts an executor down waits for its end", "[R5]") {
   for (int round = 0; round < scaled(300); ++round) {
     AsyncExecutor executor(2);
     std::atomic<int> running{0};
@@ -485,7 +485,7 @@ TEST_CASE("executors come and go with work still under way") {
   REQUIRE(ran == 10 * rounds);
 }
 
-TEST_CASE("tasks that submit tasks while the executor shuts down are all ended") {
+TEST_CASE("tasks that submit tasks while the executor shuts down are all ended", "[R4]") {
   for (int round = 0; round < scaled(200); ++round) {
     std::atomic<int> accepted{0}, ended{0};
     auto leaf = [&]() -> Task<> {
@@ -633,7 +633,7 @@ TEST_CASE("cancelling a task while its when_all children complete: all have ende
   REQUIRE(wrong == 0);
 }
 
-TEST_CASE("a foreign token that stops while futures tied to it complete and are dropped") {
+TEST_CASE("a foreign token that stops while futures tied to it complete and are dropped", "[R1]") {
   AsyncExecutor executor(2);
   int wrong = 0;
   for (int round = 0; round < scaled(2000); ++round) {
@@ -698,7 +698,7 @@ TEST_CASE("one handle that many threads and coroutines await gives everybody the
   REQUIRE(wrong == 0);
 }
 
-TEST_CASE("a storm of everything at once ends with the books balanced") {
+TEST_CASE("a storm of everything at once ends with the books balanced", "[R1]") {
   std::uint64_t submitted = 0, ended = 0;
   Semaphore semaphore(2);
   {

@@ -221,7 +221,7 @@ TEMPLATE_TEST_CASE("max_retry_delay bounds the first pause too", "[options][retr
   REQUIRE(executor.submit(options, std::ref(attempts)).wait_for(1min));
 }
 
-TEST_CASE("pauses too long to count are bounded and not lost", "[options][retry]") {
+TEST_CASE("pauses too long to count are bounded and not lost", "[options][retry][R11]") {
   AsyncExecutor executor(1);
   SECTION("the power overflows after many attempts") {
     const int retries = scaled(2000);

@@ -187,7 +187,7 @@ TEST_CASE("children in sync_wait run concurrently", "[sync_wait]") {
   REQUIRE(order == "abccba");
 }
 
-TEST_CASE("a sleep in sync_wait is never early", "[sync_wait]") {
+TEST_CASE("a sleep in sync_wait is never early", "[sync_wait][R11]") {
   int early = 0;
   auto body = [&]() -> Task<> {
     for (int i = 0; i < 10; ++i) {
@@ -261,7 +261,7 @@ TEST_CASE("sync_wait within sync_wait runs on the same thread", "[sync_wait][nes
   REQUIRE(sync_wait(outer()));
 }
 
-TEST_CASE("sync_wait on a worker keeps the worker working", "[sync_wait][nested]") {
+TEST_CASE("sync_wait on a worker keeps the worker working", "[sync_wait][nested][R3]") {
   Crew crew;
   AsyncExecutor executor(crew.options(1));
   bool on_the_worker = false;

@@ -615,7 +615,7 @@ TEST_CASE("many tasks may move to and fro at once", "[task][schedule]") {
 
 // ---- The stack -----------------------------------------------------------------------------------------------------
 
-TEST_CASE("awaiting a million ready tasks in a row does not grow the stack", "[task][scale]") {
+TEST_CASE("awaiting a million ready tasks in a row does not grow the stack", "[task][scale][R12]") {
   const int rounds = sanitized ? 300'000 : 1'000'000;
   StackMeter meter;
   auto body = [&]() -> Task<long> {
@@ -635,7 +635,7 @@ TEST_CASE("awaiting a million ready tasks in a row does not grow the stack", "[t
   REQUIRE(meter.span() < flat_stack);
 }
 
-TEST_CASE("awaiting a ready future a million times does not grow the stack", "[task][scale]") {
+TEST_CASE("awaiting a ready future a million times does not grow the stack", "[task][scale][R12]") {
   const int rounds = sanitized ? 300'000 : 1'000'000;
   StackMeter meter;
   AsyncExecutor executor(1);
@@ -653,7 +653,8 @@ TEST_CASE("awaiting a ready future a million times does not grow the stack", "[t
   REQUIRE(meter.span() < flat_stack);
 }
 
-TEST_CASE("submitting and awaiting hundreds of thousands of tasks in a row does not grow the stack", "[task][scale]") {
+TEST_CASE("submitting and awaiting hundreds of thousands of tasks in a row does not grow the stack",
+          "[task][scale][R12]") {
   const int rounds = sanitized ? 30'000 : 300'000;
   StackMeter meter;
   AsyncExecutor executor(1);
@@ -670,7 +671,7 @@ TEST_CASE("submitting and awaiting hundreds of thousands of tasks in a row does 
   REQUIRE(meter.span() < flat_stack);
 }
 
-TEST_CASE("a chain of tasks a million deep does not grow the stack", "[task][scale]") {
+TEST_CASE("a chain of tasks a million deep does not grow the stack", "[task][scale][R12]") {
   StackMeter meter;
   SECTION("in sync_wait") { REQUIRE(sync_wait(descend(deep, meter)) == deep); }
   SECTION("on a worker") {
@@ -680,7 +681,7 @@ TEST_CASE("a chain of tasks a million deep does not grow the stack", "[task][sca
   REQUIRE(meter.span() < flat_stack);
 }
 
-TEST_CASE("a chain of tasks a million deep does not grow the stack when it was suspended", "[task][scale]") {
+TEST_CASE("a chain of tasks a million deep does not grow the stack when it was suspended", "[task][scale][R12]") {
   StackMeter meter;
   SECTION("in sync_wait") { REQUIRE(sync_wait(descend_and_sleep(deep, meter)) == deep); }
   SECTION("on a worker") {
@@ -690,7 +691,7 @@ TEST_CASE("a chain of tasks a million deep does not grow the stack when it was s
   REQUIRE(meter.span() < flat_stack);
 }
 
-TEST_CASE("a chain of tasks that own one another ends without growing the stack", "[task][scale]") {
+TEST_CASE("a chain of tasks that own one another ends without growing the stack", "[task][scale][R12]") {
   std::atomic<int> alive = 0;
   StackMeter meter;
   Task<int> task = chain(deep, Counted(alive), meter);
@@ -700,7 +701,7 @@ TEST_CASE("a chain of tasks that own one another ends without growing the stack"
   REQUIRE(meter.span() < flat_stack);
 }
 
-TEST_CASE("a chain of tasks that own one another is destroyed without growing the stack", "[task][scale]") {
+TEST_CASE("a chain of tasks that own one another is destroyed without growing the stack", "[task][scale][R12]") {
   std::atomic<int> alive = 0;
   StackMeter meter;
   {
@@ -710,7 +711,7 @@ TEST_CASE("a chain of tasks that own one another is destroyed without growing th
   REQUIRE(alive == 0);
 }
 
-TEST_CASE("a cancelled chain of tasks ends from the bottom up without growing the stack", "[task][scale]") {
+TEST_CASE("a cancelled chain of tasks ends from the bottom up without growing the stack", "[task][scale][R12]") {
   const int depth = scaled(50'000);  // an exception goes through each
   StackMeter meter;
   AsyncExecutor executor(1);

@@ -146,7 +146,7 @@ TEST_CASE("on_worker_start has run once on every worker when the constructor ret
   REQUIRE(numbers.size() == 4);
 }
 
-TEST_CASE("an exception from on_worker_start leaves the constructor and nothing is left running", "[pool]") {
+TEST_CASE("an exception from on_worker_start leaves the constructor and nothing is left running", "[pool][R10]") {
   const std::ptrdiff_t before = thread_count();
   std::atomic<std::size_t> calls = 0;
   ExecutorOptions options;
@@ -179,7 +179,7 @@ TEST_CASE("an exception from on_worker_start leaves the constructor and nothing 
   REQUIRE(executor.submit(answer).get() == 42);
 }
 
-TEST_CASE("a thread that cannot be started leaves the constructor and nothing is left running", "[pool]") {
+TEST_CASE("a thread that cannot be started leaves the constructor and nothing is left running", "[pool][R10]") {
   static_cast<void>(thread_count());  // its first call may need a thread
   const auto try_it = [](std::size_t workers) {
     const std::ptrdiff_t before = thread_count();
@@ -240,7 +240,7 @@ TEST_CASE("there may be many more workers than processors", "[pool][scale]") {
 
 // ---- Waking --------------------------------------------------------------------------------------------------------
 
-TEST_CASE("an idle worker wakes for every submission", "[pool][wake]") {
+TEST_CASE("an idle worker wakes for every submission", "[pool][wake][R2]") {
   AsyncExecutor executor(2);
   int sum = 0;
   const int rounds = scaled(20'000);
@@ -248,7 +248,7 @@ TEST_CASE("an idle worker wakes for every submission", "[pool][wake]") {
   REQUIRE(sum == rounds);
 }
 
-TEST_CASE("as many workers wake as there is work for from outside", "[pool][wake]") {
+TEST_CASE("as many workers wake as there is work for from outside", "[pool][wake][R2]") {
   AsyncExecutor executor(4);
   for (int round = 0; round < scaled(500); ++round) {
     std::latch all(4);  // one task each, or it never opens
@@ -260,7 +260,7 @@ TEST_CASE("as many workers wake as there is work for from outside", "[pool][wake
   SUCCEED();
 }
 
-TEST_CASE("as many workers wake as there is work for from a worker", "[pool][wake]") {
+TEST_CASE("as many workers wake as there is work for from a worker", "[pool][wake][R2]") {
   AsyncExecutor executor(4);
   for (int round = 0; round < scaled(500); ++round) {
     std::latch all(4);
@@ -277,7 +277,7 @@ TEST_CASE("as many workers wake as there is work for from a worker", "[pool][wak
   }
 }
 
-TEST_CASE("as many workers wake as there are tasks that continue", "[pool][wake]") {
+TEST_CASE("as many workers wake as there are tasks that continue", "[pool][wake][R2]") {
   AsyncExecutor executor(4);
   for (int round = 0; round < scaled(500); ++round) {
     std::latch all(4);
@@ -300,7 +300,7 @@ TEST_CASE("as many workers wake as there are tasks that continue", "[pool][wake]
   }
 }
 
-TEST_CASE("work that is queued behind a blocked worker is done by the others", "[pool][wake]") {
+TEST_CASE("work that is queued behind a blocked worker is done by the others", "[pool][wake][R2]") {
   AsyncExecutor executor(2);
   Occupy occupied(executor, 1);
   std::atomic<int> ran = 0;
@@ -312,7 +312,7 @@ TEST_CASE("work that is queued behind a blocked worker is done by the others", "
 
 // ---- Fairness ------------------------------------------------------------------------------------------------------
 
-TEST_CASE("tasks that feed on themselves do not starve the outside nor the timers", "[pool][fairness]") {
+TEST_CASE("tasks that feed on themselves do not starve the outside nor the timers", "[pool][fairness][R2]") {
   std::atomic<bool> stop = false;
   AsyncExecutor executor(1);
   std::function<void()> resubmit = [&] {
@@ -343,21 +343,21 @@ TEST_CASE("tasks that feed on themselves do not starve the outside nor the timer
 
 // ---- Blocking on a worker ------------------------------------------------------------------------------------------
 
-TEST_CASE("a thousand nested gets on a pool of one come to an end", "[pool][nested]") {
+TEST_CASE("a thousand nested gets on a pool of one come to an end", "[pool][nested][R3]") {
   const int depth = sanitized ? 300 : 1000;
   AsyncExecutor executor(1);
   REQUIRE(executor.submit(nest, std::ref(executor), depth).get() == depth);
   REQUIRE(executor.submit(nest_in_coroutines, std::ref(executor), depth).get() == depth);
 }
 
-TEST_CASE("recursion that blocks in get comes to an end", "[pool][nested]") {
+TEST_CASE("recursion that blocks in get comes to an end", "[pool][nested][R3]") {
   const std::size_t workers = GENERATE(std::size_t{1}, std::size_t{2}, std::size_t{4});
   AsyncExecutor executor(workers);
   const int n = sanitized ? 12 : 18;
   REQUIRE(executor.submit(fibonacci, std::ref(executor), n).get() == (sanitized ? 144 : 2584));
 }
 
-TEST_CASE("many tasks that block in get at once come to an end", "[pool][nested]") {
+TEST_CASE("many tasks that block in get at once come to an end", "[pool][nested][R3]") {
   AsyncExecutor executor(2);
   auto leaf = []() -> Task<int> {
     co_await sleep_for(1ms);
@@ -371,7 +371,7 @@ TEST_CASE("many tasks that block in get at once come to an end", "[pool][nested]
   REQUIRE(sum == scaled(2000));
 }
 
-TEST_CASE("get on a worker does its own children before what others queued", "[pool][nested]") {
+TEST_CASE("get on a worker does its own children before what others queued", "[pool][nested][R3]") {
   // Or a task that waits for its child with a lock in hand could end up behind tasks that need the lock.
   AsyncExecutor executor(1);
   std::atomic<bool> queued = false;
@@ -399,7 +399,7 @@ TEST_CASE("get on a worker does its own children before what others queued", "[p
 
 // ---- Rest ----------------------------------------------------------------------------------------------------------
 
-TEST_CASE("an idle executor uses no processor time and shuts down at once", "[pool][idle]") {
+TEST_CASE("an idle executor uses no processor time and shuts down at once", "[pool][idle][R15]") {
   std::atomic<int> sleeping = 0;
   auto executor = std::make_unique<AsyncExecutor>(16);
   for (int i = 0; i < 1000; ++i) executor->submit(answer).wait();
@@ -426,7 +426,7 @@ TEST_CASE("an idle executor uses no processor time and shuts down at once", "[po
   REQUIRE(watch.elapsed() < (sanitized ? 10s : 1s));
 }
 
-TEST_CASE("a worker that waits in get uses no processor time", "[pool][idle]") {
+TEST_CASE("a worker that waits in get uses no processor time", "[pool][idle][R15]") {
   AsyncPromise<int> promise;
   AsyncExecutor executor(2);
   std::atomic<int> waiting = 0;

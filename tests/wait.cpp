@@ -220,7 +220,7 @@ TEMPLATE_TEST_CASE("waiting for no futures returns at once", "", AsyncExecutor, 
   }
 }
 
-TEST_CASE("past its timeout, waiting for all throws, and never early") {
+TEST_CASE("past its timeout, waiting for all throws, and never early", "[R11]") {
   Bench bench(2);
   bench.complete(0);
   const Clock::time_point begin = Clock::now();
@@ -265,7 +265,7 @@ TEST_CASE("a timeout that is zero or negative polls") {
   }
 }
 
-TEST_CASE("the longest timeout of a wait saturates") {
+TEST_CASE("the longest timeout of a wait saturates", "[R11]") {
   Bench bench(1);
   std::thread completer([&] {
     std::this_thread::sleep_for(20ms);

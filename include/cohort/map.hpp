@@ -276,6 +276,11 @@ class [[nodiscard]] ResultStream {
 
 namespace detail {
 
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+// GCC 12 warns of each frame that holds something of a type without linkage.
+#pragma GCC diagnostic ignored "-Wsubobject-linkage"
+#endif
 /// Keeps `kept` until `task` has ended.
 template <class T>
 Task<T> keep_alive(std::shared_ptr<void> kept, Task<T> task) {
@@ -286,6 +291,9 @@ Task<T> keep_alive(std::shared_ptr<void> kept, Task<T> task) {
     co_return co_await std::move(task);
   }
 }
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic push

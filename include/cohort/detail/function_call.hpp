@@ -39,6 +39,11 @@ template <class R>
   }
 }
 
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+// GCC 12 warns of each frame that holds something of a type without linkage.
+#pragma GCC diagnostic ignored "-Wsubobject-linkage"
+#endif
 template <class R>
 Task<std::any> result_as_any(Task<R> task) {
   if constexpr (std::is_void_v<R>) {
@@ -48,6 +53,9 @@ Task<std::any> result_as_any(Task<R> task) {
     co_return as_any(co_await std::move(task));
   }
 }
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 template <class F, class... Kept>
 class BoundCall final : public FunctionCall {
