@@ -382,7 +382,8 @@ TEST_CASE("a completion stream that has been moved from cancels nothing") {
   REQUIRE(all_values(*outer) == std::vector{1, 0});
 }
 
-TEMPLATE_TEST_CASE("a completion stream keeps no handle to what it has yielded", "[R8]", AsyncExecutor, ManualExecutor) {
+TEMPLATE_TEST_CASE("a completion stream keeps no handle to what it has yielded", "[R8]", AsyncExecutor,
+                   ManualExecutor) {
   Tracked::live = 0;
   TestType executor(2);
   auto track = [](int x) { return Tracked(x); };
