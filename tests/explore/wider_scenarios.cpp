@@ -431,4 +431,62 @@ const Scenario s15_busy("S15-busy", "a timer meets the worker that armed it, and
   return "in time";
 });
 
+Task<int> go_to(AsyncExecutor& other) {
+  co_await other.schedule();
+  co_return 5;
+}
+
+// The submitted coroutine itself moves, and both executors end with it.
+const Scenario s11_move_root("S11-move-root", "a submitted coroutine moves to another executor and ends there",
+                             {"value"}, [] {
+                               explore::Calm calm;
+                               AsyncExecutor home(1);
+                               AsyncExecutor other(1);
+                               calm.end();
+                               const AsyncFuture<int> future = home.submit(go_to(other));
+                               check(future.get() == 5, "the value");
+                               return "value";
+                             });
+
+// A task that ends only when its token tells it to.
+const Scenario s9_listen("S9-listen", "cancel meets the making of a stop token", {"value", "cancelled"}, [] {
+  explore::Calm calm;
+  AsyncExecutor executor(1);
+  calm.end();
+  const AsyncFuture<int> future = executor.submit([](std::stop_token token) {
+    while (!token.stop_requested()) cohort::detail::sync::yield();
+    return 5;
+  });
+  future.cancel();
+  return outcome_of(future, 5);
+});
+
+// Nobody releases: only the shutdown can end the wait.
+const Scenario s14_unbegun("S14-unbegun", "shutdown that cancels meets the wait for a first permit", {"cancelled"}, [] {
+  explore::Calm calm;
+  Semaphore semaphore(0);
+  AsyncExecutor executor(1);
+  calm.end();
+  const AsyncFuture<int> future = executor.submit({.semaphore = &semaphore}, [] { return 5; });
+  executor.shutdown({.cancel_futures = true});
+  return outcome_of(future, 5);
+});
+
+// The end of a task continues a coroutine that awaits it; then a callback blocks for that one, on the only worker.
+const Scenario s19_block("S19-block", "a callback blocks for what the same end has woken", {"values"}, [] {
+  explore::Calm calm;
+  AsyncPromise<int> promise;
+  AsyncExecutor executor(1);
+  const auto await = [](AsyncFuture<int> awaited) -> Task<int> { co_return co_await awaited; };
+  const AsyncFuture<int> first = executor.submit(await, promise.get_future());
+  const AsyncFuture<int> second = executor.submit(await, first);
+  int seen = 0;
+  first.add_done_callback([&](const auto&) { seen = second.get(); });
+  calm.end();
+  promise.set_result(5);
+  executor.shutdown();
+  check(seen == 5 && second.done(), "the callback has seen the value");
+  return "values";
+});
+
 }  // namespace
