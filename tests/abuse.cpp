@@ -452,15 +452,15 @@ class Storm {
       ::nanosleep(&nap, nullptr);
       errno = kept;
     };
-    ::sigaction(SIGUSR1, &action, &before_);
+    ::sigaction(SIGUSR1, &action, nullptr);
     thread_ = std::jthread([this] { rage(); });
   }
   Storm(const Storm&) = delete;
   Storm& operator=(const Storm&) = delete;
+  // The handler stays: the last signals may still be under way.
   ~Storm() {
     over_ = true;
     thread_.join();
-    ::sigaction(SIGUSR1, &before_, nullptr);
   }
 
  private:
@@ -478,7 +478,6 @@ class Storm {
   }
 
   std::atomic<bool> over_{false};
-  struct sigaction before_ {};
   std::jthread thread_;
 };
 

@@ -93,7 +93,8 @@ TEMPLATE_TEST_CASE("a snapshot names tasks that hang and what they wait for", ""
   const ExecutorSnapshot snapshot = until(executor, [](const ExecutorSnapshot& each) {
     return std::all_of(each.tasks.begin(), each.tasks.end(),
                        [](const TaskSnapshot& task) { return task.activity == TaskActivity::waiting; }) &&
-           each.workers.front().activity == WorkerActivity::parked;
+           std::all_of(each.workers.begin(), each.workers.end(),
+                       [](const auto& worker) { return worker.activity == WorkerActivity::parked; });
   });
 
   CHECK(snapshot.tasks.size() == 10);

@@ -156,6 +156,22 @@ const Scenario s17_future("S17-future", "a task's end meets cancel of its future
                             return cancelled ? "canceled, though done" : "done";
                           });
 
+// A task that only a cancellation can end is cancelled as soon as it is known.
+const Scenario s17_unset("S17-unset", "cancel_task meets the start of its task", {"canceled"}, [] {
+  explore::Calm calm;
+  cohort::AsyncPromise<int> promise;
+  AsyncExecutor executor(1);
+  calm.end();
+  ConcurrentExecutionBackend backend(executor);
+  jthread canceller([&] {
+    while (!backend.cancel_task("a")) cohort::detail::sync::yield();
+  });
+  const auto body = [](AsyncFuture<int> awaited) -> cohort::Task<int> { co_return co_await awaited; };
+  const auto futures = backend.submit_tasks(batch(FunctionTask(body, promise.get_future())));
+  check(futures[0].get().state == TaskState::canceled, "what was asked to stop has stopped");
+  return "canceled";
+});
+
 // A backend shuts down while a task is submitted: refused, or told of to its end, before shutdown() returns.
 const Scenario s17_shutdown("S17-shutdown", "submit meets the backend's shutdown", {"refused", "done", "canceled"}, [] {
   explore::Calm calm;

@@ -1,5 +1,6 @@
 // Further variants: what the other files' scenarios are in a program, with more of the library around them.
 
+#include <cohort/as_completed.hpp>
 #include <cohort/async_executor.hpp>
 #include <cohort/async_promise.hpp>
 #include <cohort/detail/sync_thread.hpp>
@@ -324,6 +325,168 @@ const Scenario s20_sleep("S20-sleep", "complete meets the end of a sleep in sync
   };
   check(cohort::sync_wait(body()) == 5, "the value");
   return "value";
+});
+
+// A task submits another and ends, as the executor closes: what was accepted runs, and nobody takes it for over before.
+const Scenario s3_inside("S3-inside", "a task's own submission meets shutdown that drains", {"refused", "ran"}, [] {
+  explore::Calm calm;
+  AsyncExecutor executor(2);
+  calm.end();
+  int runs = 0;
+  std::optional<AsyncFuture<int>> child;
+  const AsyncFuture<void> parent = executor.submit([&] {
+    try {
+      child = executor.submit([&runs] { return ++runs; });
+    } catch (const cohort::ExecutorShutdownError&) {
+    }
+  });
+  executor.shutdown();
+  check(parent.done() && child.has_value() == (runs == 1), "what is accepted runs before shutdown returns");
+  explore::check_all_ended(executor, child.has_value() ? 2 : 1);
+  return child.has_value() ? "ran" : "refused";
+});
+
+// The executor's only owner is its task, which may delete it before submit() has returned.
+const Scenario s6_delete("S6-delete", "the executor is deleted by its task meets the end of submit", {"ended"}, [] {
+  auto* const executor = new AsyncExecutor(1);
+  executor->submit([executor] { delete executor; }).get();
+  return "ended";
+});
+
+// Nothing but the cancellation can end it.
+const Scenario s9_unset("S9-unset", "cancel meets the beginning of a wait", {"cancelled"}, [] {
+  explore::Calm calm;
+  AsyncPromise<int> promise;
+  AsyncExecutor executor(1);
+  calm.end();
+  const AsyncFuture<int> future =
+      executor.submit([](AsyncFuture<int> awaited) -> Task<int> { co_return co_await awaited; }, promise.get_future());
+  future.cancel();
+  return outcome_of(future, 5);
+});
+
+// The only worker is busy: another thread must see to it that the task is stopped in time.
+const Scenario s10_busy("S10-busy", "a timeout meets a worker that is busy", {"timeout"}, [] {
+  AsyncExecutor executor(1);
+  const AsyncFuture<int> future = executor.submit({.timeout = 10ms}, [](std::stop_token token) {
+    while (!token.stop_requested()) {
+      explore::advance(20ms);
+      cohort::detail::sync::yield();
+    }
+    return 5;
+  });
+  return outcome_of(future, 5);
+});
+
+// The stream has a deadline.
+const Scenario s12_timeout("S12-timeout", "complete meets the timeout of a stream", {"value", "timeout"}, [] {
+  AsyncPromise<int> promise;
+  const std::vector<AsyncFuture<int>> futures = {promise.get_future()};
+  jthread completer([&] { explore::set(promise, 5); });
+  jthread clock([] { explore::advance(20ms); });
+  try {
+    auto stream = cohort::as_completed(futures, 10ms);
+    return outcome_of(*stream.begin(), 5);
+  } catch (const cohort::TimeoutError&) {
+    return "timeout";
+  }
+});
+
+// One worker sleeps until a later timer when another arms a sooner one.
+const Scenario s15_sooner_two("S15-sooner-two", "a sooner timer meets another worker that sleeps until a later one",
+                              {"in order"}, [] {
+                                explore::Calm calm;
+                                AsyncExecutor executor(2);
+                                const cohort::TimePoint begin = explore::now();
+                                const auto sleep = [](cohort::Duration duration) -> Task<cohort::TimePoint> {
+                                  co_await cohort::sleep_for(duration);
+                                  co_return explore::now();
+                                };
+                                const auto later = executor.submit(sleep, cohort::Duration(1h));
+                                calm.end();
+                                const auto sooner = executor.submit(sleep, cohort::Duration(10ms));
+                                check(sooner.get() >= begin + 10ms && sooner.get() < begin + 1min, "it is in time");
+                                check(later.get() >= begin + 1h && later.get() < begin + 61min, "it is in time");
+                                return "in order";
+                              });
+
+// A worker arms a timer, and is busy from then on: another is to watch the clock.
+const Scenario s15_busy("S15-busy", "a timer meets the worker that armed it, and is busy", {"in time"}, [] {
+  explore::Calm calm;
+  AsyncExecutor executor(2);
+  calm.end();
+  bool over = false;
+  const AsyncFuture<void> sleeper = executor.submit([&over]() -> Task<> {
+    co_await cohort::sleep_for(10ms);
+    over = true;
+  });
+  const AsyncFuture<void> busy = executor.submit([&over] {
+    while (!over) {
+      explore::advance(20ms);
+      cohort::detail::sync::yield();
+    }
+  });
+  sleeper.get();
+  busy.get();
+  return "in time";
+});
+
+Task<int> go_to(AsyncExecutor& other) {
+  co_await other.schedule();
+  co_return 5;
+}
+
+// The submitted coroutine itself moves, and both executors end with it.
+const Scenario s11_move_root("S11-move-root", "a submitted coroutine moves to another executor and ends there",
+                             {"value"}, [] {
+                               explore::Calm calm;
+                               AsyncExecutor home(1);
+                               AsyncExecutor other(1);
+                               calm.end();
+                               const AsyncFuture<int> future = home.submit(go_to(other));
+                               check(future.get() == 5, "the value");
+                               return "value";
+                             });
+
+// A task that ends only when its token tells it to.
+const Scenario s9_listen("S9-listen", "cancel meets the making of a stop token", {"value", "cancelled"}, [] {
+  explore::Calm calm;
+  AsyncExecutor executor(1);
+  calm.end();
+  const AsyncFuture<int> future = executor.submit([](std::stop_token token) {
+    while (!token.stop_requested()) cohort::detail::sync::yield();
+    return 5;
+  });
+  future.cancel();
+  return outcome_of(future, 5);
+});
+
+// Nobody releases: only the shutdown can end the wait.
+const Scenario s14_unbegun("S14-unbegun", "shutdown that cancels meets the wait for a first permit", {"cancelled"}, [] {
+  explore::Calm calm;
+  Semaphore semaphore(0);
+  AsyncExecutor executor(1);
+  calm.end();
+  const AsyncFuture<int> future = executor.submit({.semaphore = &semaphore}, [] { return 5; });
+  executor.shutdown({.cancel_futures = true});
+  return outcome_of(future, 5);
+});
+
+// The end of a task continues a coroutine that awaits it; then a callback blocks for that one, on the only worker.
+const Scenario s19_block("S19-block", "a callback blocks for what the same end has woken", {"values"}, [] {
+  explore::Calm calm;
+  AsyncPromise<int> promise;
+  AsyncExecutor executor(1);
+  const auto await = [](AsyncFuture<int> awaited) -> Task<int> { co_return co_await awaited; };
+  const AsyncFuture<int> first = executor.submit(await, promise.get_future());
+  const AsyncFuture<int> second = executor.submit(await, first);
+  int seen = 0;
+  first.add_done_callback([&](const auto&) { seen = second.get(); });
+  calm.end();
+  promise.set_result(5);
+  executor.shutdown();
+  check(seen == 5 && second.done(), "the callback has seen the value");
+  return "values";
 });
 
 }  // namespace
