@@ -27,8 +27,8 @@ namespace cohort {
 ///     cohort::AsyncFuture<int> future = executor.submit(work, 10);   // work: a function, or a coroutine function
 ///
 /// A submitted task that suspends holds no worker. What a task throws ends in its future. `Pool` is the seam: another
-/// pool, such as a deterministic one for tests, drops in without a change to tasks, futures or adaptors; see ThreadPool
-/// for its part.
+/// pool, such as ManualPool for tests, drops in without a change to tasks, futures or adaptors; see ThreadPool for its
+/// part.
 ///
 /// *Order*: tasks submitted from outside start in the order of submission. What a task submits starts newest first,
 /// unless another worker takes it, oldest first. No order is promised between the two.

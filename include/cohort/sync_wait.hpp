@@ -13,7 +13,7 @@ namespace cohort {
 ///
 /// For as long, the calling thread is a pool of one: the coroutine starts and continues there, timers and `when_all`
 /// included, until it is done or moves itself with `co_await executor.schedule()`. On a worker of an executor, another
-/// thread takes the worker's place meanwhile.
+/// thread takes the worker's place meanwhile. On the thread of a ManualExecutor, that runs it.
 ///
 /// What is ready does not suspend: a long loop over ready things keeps the others waiting, unless it awaits yield().
 ///

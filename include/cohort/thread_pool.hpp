@@ -123,7 +123,10 @@ class ThreadPool final : public detail::Scheduler {
   [[nodiscard]] ExecutorStats stats() const;
 
   /// Runs a coroutine that has not started, and what it awaits, with the calling thread as the only worker of a new
-  /// pool, until it has ended: the engine of sync_wait. On a worker, another thread takes its place meanwhile.
+  /// pool, until it has ended: the engine of sync_wait. On a worker, another thread takes its place meanwhile. On a
+  /// thread that drives a pool, that pool runs it.
+  /// *Throws*: `std::system_error` (resource_deadlock_would_occur) when such a pool has nothing left to do and the coroutine
+  /// has not ended; it has been asked to stop, and has ended, then.
   static void run_to_end(detail::StateBase& task);
 
   void add_reference() noexcept override;

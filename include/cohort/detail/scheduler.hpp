@@ -36,7 +36,7 @@ struct Timer {
 
 /// Where coroutines run: what tasks, futures and adaptors know of a pool.
 ///
-/// A pool derives from it; ThreadPool is the library's own, and a deterministic one for tests would be another.
+/// A pool derives from it; ThreadPool, and ManualPool for tests.
 /// Reference counted, since a task's last continuation may outlive the executor object: whoever calls in from a thread
 /// that is not the scheduler's own holds a reference for as long.
 ///
