@@ -99,9 +99,7 @@ class Program {
       case 4:
         return add_callback();
       case 5:
-        // What sleeps for an hour is kept, to be cancelled at the end.
-        if (Entry* entry = any(); entry != nullptr && entry->kind != Kind::sleeps_long) entry->future = {};
-        return;
+        return drop();
       case 6:
         return get();
       case 7:
@@ -222,6 +220,13 @@ class Program {
     require(!(was_done && asked), "what is done cannot be cancelled");
     require(asked || entry->future.done() || entry->may_be_cancelled, "what cannot be cancelled is done");
     if (entry->future.done()) require(!entry->future.cancel(), "done is done, for ever");
+  }
+
+  void drop() {
+    Entry* const entry = any();
+    // What sleeps for an hour is kept, to be cancelled at the end.
+    if (entry == nullptr || entry->kind == Kind::sleeps_long) return;
+    const AsyncFuture<int> dropped = std::move(entry->future);
   }
 
   void add_callback() {
