@@ -99,9 +99,7 @@ class Program {
       case 4:
         return add_callback();
       case 5:
-        // What sleeps for an hour is kept, to be cancelled at the end.
-        if (Entry* entry = any(); entry != nullptr && entry->kind != Kind::sleeps_long) entry->future = {};
-        return;
+        return drop();
       case 6:
         return get();
       case 7:
@@ -224,6 +222,13 @@ class Program {
     if (entry->future.done()) require(!entry->future.cancel(), "done is done, for ever");
   }
 
+  void drop() {
+    Entry* const entry = any();
+    // What sleeps for an hour is kept, to be cancelled at the end.
+    if (entry == nullptr || entry->kind == Kind::sleeps_long) return;
+    const AsyncFuture<int> dropped = std::move(entry->future);
+  }
+
   void add_callback() {
     Entry* entry = any();
     if (entry == nullptr) return;
@@ -232,7 +237,7 @@ class Program {
     entry->future.add_done_callback([entry, throws](AsyncFuture<int> done) {
       require(done.done(), "a callback is called when its future is done");
       ++entry->callbacks_called;
-      done = {};
+      { const AsyncFuture<int> dropped = std::move(done); }
       if (throws) throw Failure{0};
     });
   }

@@ -1353,3 +1353,24 @@ TEST_CASE("futures outlive their executor", "[future][lifetime]") {
   };
   REQUIRE(other.submit(reader).get() == 11);
 }
+
+namespace {
+
+template <class>
+struct Keeper {
+  AsyncFuture<int> future;
+  void drop() { future = {}; }
+};
+
+}  // namespace
+
+TEST_CASE("a handle that is assigned an empty one in a template lets go of its result", "[future][R8]") {
+  // Clang 14 does not destroy the argument of an assignment that takes it by value, there.
+  const std::ptrdiff_t before = detail::live_frames();
+  AsyncExecutor executor(1);
+  Keeper<int> keeper{executor.submit([] { return 1; })};
+  keeper.future.wait();
+  keeper.drop();
+  executor.shutdown();
+  REQUIRE(detail::live_frames() == before);
+}

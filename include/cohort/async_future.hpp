@@ -52,8 +52,15 @@ class AsyncFuture {
     if (state_ != nullptr) state_->add_handle();
   }
   AsyncFuture(AsyncFuture&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
-  AsyncFuture& operator=(AsyncFuture other) noexcept {
-    std::swap(state_, other.state_);
+  // Not one that takes its argument by value: for `future = {}` in a template Clang 14 does not destroy that.
+  AsyncFuture& operator=(const AsyncFuture& other) noexcept {
+    AsyncFuture copy(other);
+    std::swap(state_, copy.state_);
+    return *this;
+  }
+  AsyncFuture& operator=(AsyncFuture&& other) noexcept {
+    AsyncFuture taken(std::move(other));
+    std::swap(state_, taken.state_);
     return *this;
   }
   ~AsyncFuture() {

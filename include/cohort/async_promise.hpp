@@ -41,8 +41,9 @@ class AsyncPromise {
     state_->references.store(detail::StateBase::one_owner, std::memory_order_relaxed);  // relaxed: nobody knows it yet
   }
   AsyncPromise(AsyncPromise&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
-  AsyncPromise& operator=(AsyncPromise other) noexcept {
-    std::swap(state_, other.state_);
+  AsyncPromise& operator=(AsyncPromise&& other) noexcept {
+    AsyncPromise taken(std::move(other));
+    std::swap(state_, taken.state_);
     return *this;
   }
   AsyncPromise(const AsyncPromise&) = delete;

@@ -14,9 +14,10 @@ class Fifo {
   Fifo(Fifo&& other) noexcept : items_(std::move(other.items_)), first_(std::exchange(other.first_, 0)) {
     other.items_.clear();
   }
-  Fifo& operator=(Fifo other) noexcept {
-    std::swap(items_, other.items_);
-    std::swap(first_, other.first_);
+  Fifo& operator=(Fifo&& other) noexcept {
+    Fifo taken(std::move(other));
+    std::swap(items_, taken.items_);
+    std::swap(first_, taken.first_);
     return *this;
   }
   Fifo(const Fifo&) = delete;

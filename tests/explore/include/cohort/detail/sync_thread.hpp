@@ -46,7 +46,7 @@ inline void yield(explore::Where where = explore::Where::current()) noexcept {
   explore::give_way({"yield", nullptr, where});
 }
 
-/// Once shows all there is to see, in fewer steps.
-inline constexpr int looks_before_sleep = 1;
+/// To look again shows nothing new, and who yields here runs last from then on.
+inline constexpr int looks_before_sleep = 0;
 
 }  // namespace cohort::detail::sync
