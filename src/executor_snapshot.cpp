@@ -38,8 +38,9 @@ std::string in_words(Duration duration) {
 }
 
 std::string title(std::uint64_t sequence_id, const std::string& name) {
-  std::string text = "#" + std::to_string(sequence_id);
-  if (!name.empty()) text += " \"" + name + "\"";
+  std::string text = "#";  // appended to: for other ways GCC 12 has a warning
+  text += std::to_string(sequence_id);
+  if (!name.empty()) text.append(" \"").append(name).append("\"");
   return text;
 }
 
