@@ -7,6 +7,8 @@
 
 #pragma once
 
+#include <cohort/detail/sync.hpp>  // which the kernels include
+
 #include <atomic>       // for std::memory_order
 #include <iostream>     // for std::cout
 #include <type_traits>  // for std::type_identity
