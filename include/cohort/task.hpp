@@ -241,7 +241,8 @@ class [[nodiscard]] TaskAwaiter {
       child_->scheduler = child_->home = parent_->scheduler;
       return transfer(child_->frame());
     }
-    // A stranger's coroutine: where it runs now is where it goes on.
+    // A stranger's coroutine: where it runs now is where it goes on, and nothing asks it to stop.
+    child_->scope = nullptr;
     child_->scheduler = child_->home = thread_context().scheduler;
 #if defined(__clang__)
     return child_->frame();
