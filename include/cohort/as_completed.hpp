@@ -115,7 +115,7 @@ class [[nodiscard]] CompletionStream {
 };
 
 /// Gives each distinct future of a range once: those done already first, in their order, then the others as they are
-/// done.
+/// done. It has handles of its own; those of an rvalue container are taken.
 ///
 /// *Throws*: `std::future_error(no_state)` for a future that is not valid; `std::bad_alloc`.
 template <detail::FutureRange Futures>
