@@ -58,8 +58,8 @@ Task<WaitResult<T>> wait_for_futures(CompletionSetOwner set, WaitOptions options
 
 /// Waits for futures, by a strategy: `co_await cohort::wait(futures, {.return_when = WaitStrategy::first_completed})`.
 ///
-/// Every future that is done at that moment is in `done`. The handles of an rvalue container are taken, others copied. Waiting never cancels and can be done again; no futures: it
-/// returns at once.
+/// Every future that is done at that moment is in `done`. The handles of an rvalue container are taken, others copied.
+/// Waiting never cancels and can be done again; no futures: it returns at once.
 /// *Throws*: at the call, `std::future_error(no_state)` for a future that is not valid. When awaited: with
 /// `all_completed`, TimeoutError past the timeout; the other strategies return what there is.
 /// *Cancellation*: a cancellation point; what is abandoned leaves nothing behind.
