@@ -40,15 +40,15 @@ namespace {
 constexpr std::uint32_t batch_size = 64;   // blocks that move together between a thread and the shared store
 constexpr std::uint32_t max_batches = 64;  // kept per class in the shared store; beyond that, batches are really freed
 
+// Batches of one class.
 struct Shelf {
-  std::mutex mutex;
   FrameBlock* batches = nullptr;
   std::uint32_t count = 0;
 };
 
 struct Store {
+  std::mutex mutex;  // of all that follows; taken once for many blocks
   std::array<Shelf, FrameCache::class_count> shelves;
-  std::mutex mutex;
   FrameCache* caches = nullptr;
   std::ptrdiff_t obtained_by_ended_threads = 0;
 };
@@ -57,16 +57,8 @@ Store& store();
 
 #if COHORT_HAS_THREAD_EXIT
 // While a process forks its store is locked, so that the child finds it whole, and unlocked.
-void lock_store() noexcept {
-  Store& shared = store();
-  for (Shelf& shelf : shared.shelves) shelf.mutex.lock();
-  shared.mutex.lock();
-}
-void unlock_store() noexcept {
-  Store& shared = store();
-  shared.mutex.unlock();
-  for (Shelf& shelf : shared.shelves) shelf.mutex.unlock();
-}
+void lock_store() noexcept { store().mutex.lock(); }
+void unlock_store() noexcept { store().mutex.unlock(); }
 #endif
 
 // Never destroyed: frames may be freed by any thread until the very end of the process.
@@ -98,9 +90,10 @@ void free_batch(FrameBlock* batch) noexcept {
 }
 
 void shelve(std::size_t index, FrameBlock* batch) noexcept {
-  Shelf& shelf = store().shelves[index];
+  Store& shared = store();
   {
-    std::lock_guard lock(shelf.mutex);
+    const std::lock_guard lock(shared.mutex);
+    Shelf& shelf = shared.shelves[index];
     if (shelf.count < max_batches) {
       batch->next_batch = shelf.batches;
       shelf.batches = batch;
@@ -112,8 +105,9 @@ void shelve(std::size_t index, FrameBlock* batch) noexcept {
 }
 
 FrameBlock* take_batch(std::size_t index) noexcept {
-  Shelf& shelf = store().shelves[index];
-  std::lock_guard lock(shelf.mutex);
+  Store& shared = store();
+  const std::lock_guard lock(shared.mutex);
+  Shelf& shelf = shared.shelves[index];
   FrameBlock* batch = shelf.batches;
   if (batch != nullptr) {
     shelf.batches = batch->next_batch;
@@ -224,13 +218,9 @@ void free_frame_slowly(void* block, std::size_t size) noexcept {
 
 std::ptrdiff_t live_frames() noexcept {
   Store& shared = store();
-  std::ptrdiff_t total = 0;
-  for (Shelf& shelf : shared.shelves) {
-    const std::lock_guard lock(shelf.mutex);
-    total -= std::ptrdiff_t{shelf.count} * batch_size;
-  }
   const std::lock_guard lock(shared.mutex);
-  total += shared.obtained_by_ended_threads;
+  std::ptrdiff_t total = shared.obtained_by_ended_threads;
+  for (const Shelf& shelf : shared.shelves) total -= std::ptrdiff_t{shelf.count} * batch_size;
   for (FrameCache* each = shared.caches; each != nullptr; each = each->next) {
     total += each->obtained.load(std::memory_order_relaxed);  // relaxed: see count()
     for (const FrameList& list : each->lists) total -= blocks_in(list);
