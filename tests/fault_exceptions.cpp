@@ -27,7 +27,7 @@ namespace {
 // Clang, not optimising, keeps the exception being thrown in the coroutine's frame, which is gone when a parameter could not
 // be moved into it. It goes well, but for those who watch: see docs/limitations.md.
 #if defined(__clang__)
-constexpr bool moves_may_throw = optimized || !address_sanitizer;
+constexpr bool moves_may_throw = optimized || !sanitized;
 #else
 constexpr bool moves_may_throw = true;
 #endif
