@@ -313,8 +313,8 @@ std::vector<AsyncFuture<TaskResult>> ConcurrentExecutionBackend::submit_tasks(st
 bool ConcurrentExecutionBackend::cancel_task(const std::string& uid) { return core().registry().cancel(uid); }
 std::size_t ConcurrentExecutionBackend::cancel_all_tasks() { return core().registry().cancel_all(); }
 void ConcurrentExecutionBackend::shutdown() { core().shutdown(); }
-void ConcurrentExecutionBackend::register_callback(TaskCallback callback) {
-  core().registry().add_callback(std::move(callback));
+void ConcurrentExecutionBackend::register_callback(const TaskCallback& callback) {
+  core().registry().add_callback(callback);
 }
 std::optional<TaskState> ConcurrentExecutionBackend::task_state(const std::string& uid) const {
   return core().registry().task_state(uid);

@@ -44,7 +44,7 @@ void NoopExecutionBackend::shutdown() {
   registry().close();
   registry().wait_until_finished();
 }
-void NoopExecutionBackend::register_callback(TaskCallback callback) { registry().add_callback(std::move(callback)); }
+void NoopExecutionBackend::register_callback(const TaskCallback& callback) { registry().add_callback(callback); }
 std::optional<TaskState> NoopExecutionBackend::task_state(const std::string& uid) const {
   return registry().task_state(uid);
 }

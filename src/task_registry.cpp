@@ -192,7 +192,7 @@ void TaskRegistry::one_less() noexcept {
 // ---------------------------------------------------------------------------------------------------------------------
 // Telling
 
-void TaskRegistry::add_callback(TaskCallback callback) {
+void TaskRegistry::add_callback(const TaskCallback& callback) {
   if (!callback) throw std::invalid_argument("callback must not be empty");
   const auto current = [this] {
     std::lock_guard lock(mutex_);

@@ -74,7 +74,7 @@ class TaskRegistry {
   bool cancel(TaskRecord& record);
   std::size_t cancel_all() noexcept;
 
-  void add_callback(TaskCallback callback);
+  void add_callback(const TaskCallback& callback);
   [[nodiscard]] std::optional<TaskState> task_state(const std::string& uid) const;
   [[nodiscard]] BackendState state() const;
 

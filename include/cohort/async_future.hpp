@@ -54,8 +54,7 @@ class AsyncFuture {
   AsyncFuture(AsyncFuture&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
   // Not one that takes its argument by value: for `future = {}` in a template Clang 14 does not destroy that.
   AsyncFuture& operator=(const AsyncFuture& other) noexcept {
-    AsyncFuture copy(other);
-    std::swap(state_, copy.state_);
+    if (this != &other) *this = AsyncFuture(other);
     return *this;
   }
   AsyncFuture& operator=(AsyncFuture&& other) noexcept {

@@ -88,7 +88,7 @@ class ConcurrentExecutionBackend {
   /// at a time and in order, for several tasks at once. An exception from one goes to
   /// ExecutorOptions::on_unhandled_exception, and the others are called all the same.
   /// *Throws*: `std::invalid_argument` for an empty function; `std::bad_alloc`.
-  void register_callback(TaskCallback callback);
+  void register_callback(const TaskCallback& callback);
 
   /// Where a task is; nothing for one that is unknown or forgotten. Ended tasks are known up to `history_limit`.
   [[nodiscard]] std::optional<TaskState> task_state(const std::string& uid) const;

@@ -38,7 +38,7 @@ class NoopExecutionBackend {
   bool cancel_task(const std::string& uid);
   std::size_t cancel_all_tasks();
   void shutdown();
-  void register_callback(TaskCallback callback);
+  void register_callback(const TaskCallback& callback);
   [[nodiscard]] std::optional<TaskState> task_state(const std::string& uid) const;
   [[nodiscard]] BackendState state() const;
 
