@@ -214,7 +214,8 @@ void ConcurrentExecutionBackend::Core::ended(detail::CallbackNode& node) noexcep
   TaskResult& result = ending->record->result;
   if (ending->body.cancelled()) {
     ending->core->registry_.finished(*ending->record, TaskState::canceled);
-  } else if (std::exception_ptr exception = ending->body.exception()) {
+  } else if (std::exception_ptr& exception = detail::FutureAccess::state(ending->body).error; exception != nullptr) {
+    // Nobody else looks at the body's: moved, so that whoever has the result is the last to let go of it.
     result.exception = std::move(exception);
     ending->core->registry_.finished(*ending->record, TaskState::failed);
   } else {
