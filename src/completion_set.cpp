@@ -2,7 +2,6 @@
 #include <cohort/detail/sync.hpp>
 
 #include <algorithm>      // for std::any_of
-#include <new>            // for std::nothrow
 #include <unordered_set>  // for std::unordered_set
 #include <utility>        // for std::exchange
 
@@ -38,10 +37,10 @@ void remove_repeated(Handles& handles) {
 }  // namespace
 
 CompletionSet* CompletionSet::create(Handles handles) {
-  auto* const set = new (std::nothrow) CompletionSet;
+  CompletionSet* set = nullptr;
   try {
-    if (set == nullptr) throw std::bad_alloc();
     remove_repeated(handles);
+    set = new CompletionSet;
     const std::vector<StateBase*>& states = handles.states;
     for (std::size_t index = 0; index < states.size(); ++index) {
       if (states[index]->done()) set->early_.push_back(index);
@@ -104,15 +103,12 @@ std::size_t CompletionSet::next_done() noexcept {
 
 std::vector<StateBase*> CompletionSet::take_all() noexcept {
   stop_listening();
-  given_out_ = 0;
-  early_.clear();
-  early_given_out_ = 0;
   return std::exchange(handles_, {});
 }
 
 std::size_t CompletionSet::unfinished() noexcept {
   std::lock_guard lock(mutex_);
-  return handles_.size() - given_out_ - (early_.size() - early_given_out_) - ready_;
+  return handles_.size() - given_out_ - early_left() - ready_;
 }
 
 // What is not given out is not reported to anybody any more. A report that is under way still comes to its entry.
@@ -141,11 +137,10 @@ void CompletionSet::drop_reference() noexcept {
 
 // True when the consumer will be woken; false when there is enough already.
 bool CompletionSet::start_waiting(Consumer& consumer, std::size_t count) noexcept {
-  const std::size_t early = early_.size() - early_given_out_;
-  if (early >= count) return false;
+  if (has_early(count)) return false;
   std::lock_guard lock(mutex_);
-  if (early + ready_ >= count) return false;
-  consumer.wanted = count - early;
+  if (early_left() + ready_ >= count) return false;
+  consumer.wanted = count - early_left();
   consumer.waiting = true;
   consumer_ = &consumer;
   return true;
@@ -174,7 +169,9 @@ bool CompletionSet::wait_blocking(std::size_t count, TimePoint deadline) {
   const auto elsewhere = [own](const StateBase* state) {
     return state != nullptr && state->home != nullptr && state->home != own;
   };
-  if (std::any_of(handles_.begin(), handles_.end(), elsewhere)) blocked.wait.end_elsewhere();
+  // Only who drives its scheduler wants to know, and it is a look at all of them.
+  if (own != nullptr && own->driven() && std::any_of(handles_.begin(), handles_.end(), elsewhere))
+    blocked.wait.end_elsewhere();
   block(blocked.wait);
   if (blocked.wait.over()) return true;
   if (stop_waiting(blocked)) {

@@ -60,7 +60,7 @@ class CompletionSet {
   /// Whether all have been given out.
   [[nodiscard]] bool exhausted() const noexcept { return given_out_ == handles_.size(); }
   /// Whether `count` that were not given out were done from the beginning.
-  [[nodiscard]] bool has_early(std::size_t count) const noexcept { return early_.size() - early_given_out_ >= count; }
+  [[nodiscard]] bool has_early(std::size_t count) const noexcept { return early_left() >= count; }
 
   /// Blocks until `count` more than were given out are done, or the deadline has passed.
   bool wait_blocking(std::size_t count, TimePoint deadline);
@@ -85,6 +85,7 @@ class CompletionSet {
   CompletionSet() = default;
   ~CompletionSet() = default;
 
+  [[nodiscard]] std::size_t early_left() const noexcept { return early_.size() - early_given_out_; }
   [[nodiscard]] std::size_t next_done() noexcept;
   void stop_listening() noexcept;
   void done(Entry& entry) noexcept;
