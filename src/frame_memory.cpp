@@ -150,7 +150,8 @@ void register_thread() {
   std::lock_guard lock(shared.mutex);
   cache.registered = true;
 #if COHORT_POOL_FRAMES
-  for (FrameList& list : cache.lists) list.room.store(batch_size, std::memory_order_relaxed);  // relaxed: own
+  for (std::size_t index = 0; index < FrameCache::class_count; ++index)
+    cache.lists[index].room.store(batch_size, std::memory_order_relaxed);  // relaxed: own
 #endif
   cache.previous = nullptr;
   cache.next = shared.caches;
@@ -158,8 +159,8 @@ void register_thread() {
   shared.caches = &cache;
 }
 
-constexpr bool pooled(std::size_t size) noexcept {
-  return COHORT_POOL_FRAMES != 0 && FrameCache::class_of(size) < FrameCache::class_count;
+constexpr bool pooled(std::size_t frame_class) noexcept {
+  return COHORT_POOL_FRAMES != 0 && frame_class != FrameCache::no_class;
 }
 
 // How many free blocks a list holds.
@@ -176,18 +177,18 @@ std::uint32_t blocks_in(const FrameList& list) noexcept {
 void* allocate_frame_slowly(std::size_t size) {
   FrameCache& cache = frame_cache();
   if (!cache.registered) register_thread();
+  const std::size_t frame_class = FrameCache::class_of(size);
   void* block = nullptr;
-  if (pooled(size)) {
-    const std::size_t index = FrameCache::class_of(size);
-    FrameList& list = cache.lists[index];
+  if (pooled(frame_class)) {
+    FrameList& list = cache.lists[frame_class];
     FrameBlock* batch = list.full_batch.exchange(nullptr, std::memory_order_relaxed);  // relaxed, both: own
-    if (batch == nullptr) batch = take_batch(index);
+    if (batch == nullptr) batch = take_batch(frame_class);
     if (batch != nullptr) {
       list.first = batch->next;
       list.room.store(1, std::memory_order_relaxed);
       return batch;
     }
-    block = ::operator new((index + 1) * FrameCache::class_size);
+    block = ::operator new((frame_class + 1) * FrameCache::class_size);
   } else {
     block = ::operator new(size);
   }
@@ -196,24 +197,23 @@ void* allocate_frame_slowly(std::size_t size) {
 }
 
 // The thread's list is full: it becomes its spare batch, and the one it had goes to the shared store.
-void free_frame_slowly(void* block, std::size_t size) noexcept {
+void free_frame_slowly(void* block, std::size_t frame_class) noexcept {
   FrameCache& cache = frame_cache();
   if (!cache.registered) {
     register_thread();
-    if (pooled(size)) return free_frame(block, size);
+    if (pooled(frame_class)) return free_frame(block, frame_class);
   }
-  if (!pooled(size)) {
+  if (!pooled(frame_class)) {
     ::operator delete(block);
     count(-1);
     return;
   }
-  const std::size_t index = FrameCache::class_of(size);
-  FrameList& list = cache.lists[index];
+  FrameList& list = cache.lists[frame_class];
   // relaxed, both: own
   FrameBlock* const batch = list.full_batch.exchange(std::exchange(list.first, nullptr), std::memory_order_relaxed);
   list.room.store(batch_size, std::memory_order_relaxed);
-  if (batch != nullptr) shelve(index, batch);
-  free_frame(block, size);
+  if (batch != nullptr) shelve(frame_class, batch);
+  free_frame(block, frame_class);
 }
 
 std::ptrdiff_t live_frames() noexcept {
@@ -223,7 +223,7 @@ std::ptrdiff_t live_frames() noexcept {
   for (const Shelf& shelf : shared.shelves) total -= std::ptrdiff_t{shelf.count} * batch_size;
   for (FrameCache* each = shared.caches; each != nullptr; each = each->next) {
     total += each->obtained.load(std::memory_order_relaxed);  // relaxed: see count()
-    for (const FrameList& list : each->lists) total -= blocks_in(list);
+    for (std::size_t index = 0; index < FrameCache::class_count; ++index) total -= blocks_in(each->lists[index]);
   }
   return total;
 }

@@ -441,6 +441,45 @@ bool ThreadPool::driven() const noexcept { return core_->driven; }
 // ---------------------------------------------------------------------------------------------------------------------
 // Accepting
 
+inline std::uint64_t ThreadPool::next_sequence_id(detail::WorkerCounters& own) noexcept {
+  if (own.next_sequence_id != own.last_sequence_id) return own.next_sequence_id++;
+  // relaxed: a number, nothing hangs on it
+  if (sequence_.load(std::memory_order_relaxed) < dense_sequence_ids)
+    return sequence_.fetch_add(1, std::memory_order_relaxed);
+  return reserve_sequence_ids(own);
+}
+
+inline void ThreadPool::wake_if_needed() noexcept {
+  // seq_cst: after the push, which is seq_cst too. A worker going to sleep first announces itself in idle_, then
+  // looks at the queues: either it sees the push, or we see it.
+  const std::uint64_t idle = idle_.load(std::memory_order_seq_cst);
+  if (idle != 0 && idle < one_searching) [[unlikely]]
+    wake_one();  // somebody sleeps and nobody is searching
+}
+
+void ThreadPool::submit(StateBase& task) {
+  ThreadContext& context = thread_context();
+  if (context.scheduler == this && plain_) [[likely]] {
+    submit_here(task, context);
+  } else {
+    submit_slowly(task, {});
+  }
+}
+
+void ThreadPool::submit(StateBase& task, std::string_view name) { submit_slowly(task, name); }
+
+// On one of its own workers, without max_concurrent_tasks.
+inline void ThreadPool::submit_here(StateBase& task, ThreadContext& context) {
+  if (closed_.load(std::memory_order_relaxed)) [[unlikely]]
+    detail::throw_shut_down();  // relaxed: see shutdown()
+  context.deque->reserve();
+  task.sequence_id = next_sequence_id(*context.counters);
+  task.starts_in_place = true;
+  detail::WorkerCounters::add(context.counters->submitted);
+  context.deque->push_reserved(&task);
+  wake_if_needed();
+}
+
 // Beyond the dense numbers workers reserve them in blocks.
 std::uint64_t ThreadPool::reserve_sequence_ids(detail::WorkerCounters& own) noexcept {
   own.next_sequence_id = sequence_.fetch_add(sequence_block, std::memory_order_relaxed);  // relaxed: a number
