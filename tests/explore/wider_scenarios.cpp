@@ -489,4 +489,80 @@ const Scenario s19_block("S19-block", "a callback blocks for what the same end h
   return "values";
 });
 
+// A task submits one that waits, and ends, as the executor closes. A worker that adds up what was submitted before what
+// has left misses the child in the one, and has the parent in the other: it must not take that for the end.
+const Scenario s3_waits(
+    "S3-waits", "a task's submission that waits meets shutdown that drains", {"refused", "ran"}, [] {
+      explore::Calm calm;
+      cohort::detail::sync::atomic<bool> go{false};
+      AsyncPromise<int> promise;
+      AsyncExecutor executor(2);
+      std::optional<AsyncFuture<int>> child;
+      const AsyncFuture<void> parent = executor.submit([&] {
+        go.wait(false);
+        try {
+          child = executor.submit([](AsyncFuture<int> awaited) -> Task<int> { co_return co_await awaited; },
+                                  promise.get_future());
+        } catch (const cohort::ExecutorShutdownError&) {
+        }
+      });
+      calm.end();
+      jthread completer([&] { promise.set_result(5); });
+      go.store(true);
+      go.notify_one();
+      executor.shutdown();
+      check(parent.done() && (!child.has_value() || child->done()), "what is accepted is done after shutdown");
+      return child.has_value() ? "ran" : "refused";
+    });
+
+explore::Stranger nap(bool& over) {
+  co_await cohort::sleep_for(10ms);
+  over = true;
+}
+
+// The end of a task arms a timer, in a callback, and hands over to what keeps the worker busy. That goes through no queue,
+// and wakes nobody: the worker that sleeps must be told of the clock by itself.
+const Scenario s15_handed_over("S15-handed-over", "a timer meets the worker that armed it, and was handed what is next",
+                               {"in time"}, [] {
+                                 explore::Calm calm;
+                                 AsyncPromise<int> promise;
+                                 AsyncExecutor executor(2);
+                                 bool over = false;
+                                 const AsyncFuture<int> first = executor.submit(
+                                     [](AsyncFuture<int> awaited) -> Task<int> { co_return co_await awaited; },
+                                     promise.get_future());
+                                 first.add_done_callback([&over](const auto&) { nap(over); });
+                                 const AsyncFuture<void> busy = executor.submit(
+                                     [&over](AsyncFuture<int> awaited) -> Task<> {
+                                       co_await awaited;
+                                       while (!over) {
+                                         explore::advance(20ms);
+                                         cohort::detail::sync::yield();
+                                       }
+                                     },
+                                     first);
+                                 calm.end();
+                                 promise.set_result(5);
+                                 busy.get();
+                                 return "in time";
+                               });
+
+// A thread wants its worker back from one that has just been handed what is next: that must not wait for a worker, too.
+const Scenario s18_handed_over(
+    "S18-handed-over", "a thread wants its place back from one that is handed what is next", {"values"}, [] {
+      explore::Calm calm;
+      AsyncPromise<int> promises[2];
+      const auto await = [](AsyncFuture<int> awaited) -> Task<int> { co_return co_await awaited; };
+      AsyncExecutor executor(1);
+      const AsyncFuture<int> first = executor.submit(await, promises[0].get_future());
+      const AsyncFuture<int> second = executor.submit(await, first);
+      const AsyncFuture<int> blocked =
+          executor.submit([](const AsyncFuture<int>& awaited) { return awaited.get(); }, promises[1].get_future());
+      calm.end();
+      jthread completer([&] { promises[1].set_result(6); });
+      promises[0].set_result(5);
+      check(second.get() == 5 && blocked.get() == 6, "the values");
+      return "values";
+    });
+
 }  // namespace
