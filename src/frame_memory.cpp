@@ -1,11 +1,12 @@
 #include <cohort/detail/frame_memory.hpp>
 
-#include <array>    // for std::array
-#include <atomic>   // for std::atomic
-#include <cstdint>  // for std::uint32_t
-#include <mutex>    // for std::mutex
-#include <new>      // for operator new
-#include <utility>  // for std::exchange
+#include <array>     // for std::array
+#include <atomic>    // for std::atomic
+#include <cstdint>   // for std::uint32_t
+#include <mutex>     // for std::mutex
+#include <new>       // for operator new
+#include <optional>  // for std::optional
+#include <utility>   // for std::exchange
 
 #if __has_include(<pthread.h>)
 #include <pthread.h>  // for pthread_atfork, and pthread_key_create: cleaning up at thread exit without a destructor in thread-local storage
@@ -75,6 +76,11 @@ Store& store() {
 
 // A block came from operator new, or went back to it.
 void count(std::ptrdiff_t change) noexcept {
+  if (!frame_cache().registered) {
+    const std::lock_guard lock(store().mutex);
+    store().obtained_by_ended_threads += change;
+    return;
+  }
   std::atomic<std::ptrdiff_t>& obtained = frame_cache().obtained;
   // relaxed: a single writer; live_frames() promises no more than a count
   obtained.store(obtained.load(std::memory_order_relaxed) + change, std::memory_order_relaxed);
@@ -136,15 +142,18 @@ void end_thread(void*) noexcept {
   if (cache.next != nullptr) cache.next->previous = cache.previous;
 }
 
-void register_thread() {
+// Makes the thread known, so that it may keep blocks until its end. Where that cannot be told, since the process has used
+// up its keys or the system has no memory for the thread's values, the thread stays unknown: it keeps nothing, and each
+// of its blocks is operator new's.
+void register_thread() noexcept {
   FrameCache& cache = frame_cache();
 #if COHORT_HAS_THREAD_EXIT
-  static const pthread_key_t key = [] {
+  static const std::optional<pthread_key_t> key = []() -> std::optional<pthread_key_t> {
     pthread_key_t made{};
-    pthread_key_create(&made, [](void* value) { end_thread(value); });
+    if (pthread_key_create(&made, [](void* value) { end_thread(value); }) != 0) return std::nullopt;
     return made;
   }();
-  pthread_setspecific(key, &cache);
+  if (!key.has_value() || pthread_setspecific(*key, &cache) != 0) return;
 #endif
   Store& shared = store();
   std::lock_guard lock(shared.mutex);
@@ -182,7 +191,7 @@ void* allocate_frame_slowly(std::size_t size) {
   if (pooled(frame_class)) {
     FrameList& list = cache.lists[frame_class];
     FrameBlock* batch = list.full_batch.exchange(nullptr, std::memory_order_relaxed);  // relaxed, both: own
-    if (batch == nullptr) batch = take_batch(frame_class);
+    if (batch == nullptr && cache.registered) batch = take_batch(frame_class);
     if (batch != nullptr) {
       list.first = batch->next;
       list.room.store(1, std::memory_order_relaxed);
@@ -201,9 +210,9 @@ void free_frame_slowly(void* block, std::size_t frame_class) noexcept {
   FrameCache& cache = frame_cache();
   if (!cache.registered) {
     register_thread();
-    if (pooled(frame_class)) return free_frame(block, frame_class);
+    if (pooled(frame_class) && cache.registered) return free_frame(block, frame_class);
   }
-  if (!pooled(frame_class)) {
+  if (!pooled(frame_class) || !cache.registered) {
     ::operator delete(block);
     count(-1);
     return;
