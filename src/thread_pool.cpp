@@ -731,11 +731,8 @@ void ThreadPool::schedule(Node& node) noexcept {
     context.handed_over = &node;  // this thread takes it as soon as it is back in its loop: no queue, nobody to wake
     return;
   }
-  try {
-    context.deque->push(&node);
-  } catch (...) {
-    core_->injected.push(node);  // no memory for a larger deque
-  }
+  // To wake a task must not need memory: what the deque has no room for goes where there always is.
+  if (!context.deque->try_push(&node)) core_->injected.push(node);
   wake_if_needed();
 }
 

@@ -57,6 +57,16 @@ class WorkDeque {
     push_reserved(element);
   }
 
+  /// The same where there is room already: allocates nothing. False when there is none.
+  [[nodiscard]] bool try_push(T* element) noexcept {
+    // relaxed, acquire, relaxed: as in reserve()
+    const std::int64_t size = bottom_.load(std::memory_order_relaxed) - top_.load(std::memory_order_acquire);
+    if (size >= buffer_.load(std::memory_order_relaxed)->size()) [[unlikely]]
+      return false;
+    push_reserved(element);
+    return true;
+  }
+
   /// The element `pop` would take were no thief about; null when there is none. A hint: a thief may have it already.
   [[nodiscard]] T* newest() const noexcept {
     const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);  // relaxed: own
