@@ -194,9 +194,7 @@ bool CompletionSet::wait_blocking(std::size_t count, TimePoint deadline) {
     BlockingWait wait;
   } blocked(deadline);
   if (!start_waiting(blocked, count)) return true;
-  WaitsFor waits;
-  waits.kind = WaitsFor::Kind::futures;
-  blocked.wait.set_waits_for(waits);
+  blocked.wait.set_waits_for({.kind = WaitsFor::Kind::futures});
   const Scheduler* const own = thread_context().scheduler;
   const auto elsewhere = [own](const StateBase* state) {
     return state != nullptr && state->home != nullptr && state->home != own;
@@ -227,17 +225,13 @@ bool CompletionSet::Ready::Awaiter::wait(std::coroutine_handle<> handle) {
   }
   wait_.set = set_;
   wait_.wake = [](Consumer& consumer) noexcept { static_cast<Wait&>(consumer).fire(Wake::ready); };
-  static constexpr Suspension::Awaited futures{.remove =
-                                                   [](Suspension& suspension) noexcept {
-                                                     auto& self = static_cast<Wait&>(suspension);
-                                                     return self.set->stop_waiting(self);
-                                                   },
-                                               .describe =
-                                                   [](const Suspension&) noexcept {
-                                                     WaitsFor waits;
-                                                     waits.kind = WaitsFor::Kind::futures;
-                                                     return waits;
-                                                   }};
+  static constexpr Suspension::Awaited futures{
+      .remove =
+          [](Suspension& suspension) noexcept {
+            auto& self = static_cast<Wait&>(suspension);
+            return self.set->stop_waiting(self);
+          },
+      .describe = [](const Suspension&) noexcept { return WaitsFor{.kind = WaitsFor::Kind::futures}; }};
   wait_.begin(handle, task_, futures, timed ? &timer_ : nullptr);
   wait_.add_source();
   if (!set_->start_waiting(wait_, count_)) {

@@ -14,11 +14,7 @@ namespace cohort {
 namespace detail {
 
 WaitsFor WaitsFor::future_of(const StateBase& awaited) noexcept {
-  WaitsFor waits;
-  waits.kind = Kind::future;
-  waits.sequence_id = awaited.sequence_id;
-  waits.home = awaited.home;
-  return waits;
+  return {.kind = Kind::future, .sequence_id = awaited.sequence_id, .home = awaited.home};
 }
 
 namespace {

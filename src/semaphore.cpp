@@ -37,18 +37,15 @@ void Semaphore::release() noexcept {
 // True when the coroutine is suspended.
 bool Semaphore::Awaiter::wait(std::coroutine_handle<> handle) noexcept {
   waiting_.semaphore = semaphore_;
-  static constexpr detail::Suspension::Awaited a_permit{.remove =
-                                                            [](detail::Suspension& suspension) noexcept {
-                                                              auto& self = static_cast<Waiting&>(suspension);
-                                                              std::lock_guard lock(self.semaphore->mutex_);
-                                                              return self.semaphore->waiting_.remove(self);
-                                                            },
-                                                        .describe =
-                                                            [](const detail::Suspension&) noexcept {
-                                                              detail::WaitsFor waits;
-                                                              waits.kind = detail::WaitsFor::Kind::permit;
-                                                              return waits;
-                                                            }};
+  static constexpr detail::Suspension::Awaited a_permit{
+      .remove =
+          [](detail::Suspension& suspension) noexcept {
+            auto& self = static_cast<Waiting&>(suspension);
+            std::lock_guard lock(self.semaphore->mutex_);
+            return self.semaphore->waiting_.remove(self);
+          },
+      .describe =
+          [](const detail::Suspension&) noexcept { return detail::WaitsFor{.kind = detail::WaitsFor::Kind::permit}; }};
   waiting_.begin(handle, task_, a_permit);
   waiting_.watch_stop();  // first: with a stop requested already, no permit is taken
   if (waiting_.reason() == Wake::none) {

@@ -13,10 +13,7 @@ bool SleepAwaiter::wait(std::coroutine_handle<> handle) {
   if ((task_ != nullptr ? task_->scheduler : thread_context().scheduler) == nullptr)
     throw_needs_scheduler("cohort::sleep_for");
   static constexpr Suspension::Awaited passing_time{.describe = [](const Suspension& suspension) noexcept {
-    WaitsFor waits;
-    waits.kind = WaitsFor::Kind::time;
-    waits.time = static_cast<const Sleeping&>(suspension).time;
-    return waits;
+    return WaitsFor{.kind = WaitsFor::Kind::time, .time = static_cast<const Sleeping&>(suspension).time};
   }};
   suspension_.begin(handle, task_, passing_time, &timer_);
   suspension_.watch_stop();

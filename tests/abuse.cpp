@@ -33,21 +33,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-int identity(int x) { return x; }
-Task<int> immediately(int x) { co_return x; }
-
-/// By how many KiB the process has grown since this was made; zero under sanitizers, where that means nothing.
-class Growth {
- public:
-  [[nodiscard]] long now() const {
-    const std::optional<long> size = process_status("VmRSS:");
-    return size && before_ && !sanitized ? *size - *before_ : 0;
-  }
-
- private:
-  std::optional<long> before_ = process_status("VmRSS:");
-};
-
 /// Runs `body` in a thread with a stack of a mebibyte, while new threads have no more than that either.
 template <class Body>
 void on_small_stack(Body body) {

@@ -128,4 +128,20 @@ inline std::optional<long> process_status(const std::string& key) {
   return std::nullopt;
 }
 
+/// By how many KiB the process has grown since this was made; zero where that cannot be measured or means nothing.
+class Growth {
+ public:
+  [[nodiscard]] long now() const {
+    const std::optional<long> size = process_status("VmRSS:");
+    return size && before_ && !sanitized ? *size - *before_ : 0;
+  }
+
+ private:
+  std::optional<long> before_ = process_status("VmRSS:");
+};
+
+// What is done with the elements where that does not matter.
+inline int identity(int x) { return x; }
+inline cohort::Task<int> immediately(int x) { co_return x; }
+
 }  // namespace test

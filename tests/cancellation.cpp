@@ -36,7 +36,7 @@ Task<std::stop_token> token_below(int depth) {
   co_return token;
 }
 
-Task<int> identity(int x) {
+Task<int> after_a_yield(int x) {
   co_await cohort::yield();
   co_return x;
 }
@@ -539,7 +539,7 @@ TEST_CASE("cancel_when ties a future to a stop token, until either is over") {
   std::stop_source source;
   AsyncFuture<void> first = executor.submit(sleeper);
   AsyncFuture<void> second = executor.submit(sleeper);
-  AsyncFuture<int> quick = executor.submit(identity, 3);
+  AsyncFuture<int> quick = executor.submit(after_a_yield, 3);
   first.cancel_when(source.get_token());
   second.cancel_when(source.get_token());
   quick.cancel_when(source.get_token());

@@ -30,8 +30,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-int identity(int x) { return x; }
-
 Task<int> twice(int x) {
   co_await sleep_for(1ms);
   co_return 2 * x;

@@ -20,8 +20,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-int identity(int x) { return x; }
-
 /// Uses everything that it knows of: an executor, a backend, a semaphore, a future, a promise.
 struct World {
   explicit World(AsyncExecutor& one) : executor(one) {}

@@ -23,18 +23,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// By how many KiB the process has grown since this was made; zero where that cannot be measured or means nothing.
-class Growth {
- public:
-  [[nodiscard]] long now() const {
-    const std::optional<long> size = process_status("VmRSS:");
-    return size && before_ && !sanitized ? *size - *before_ : 0;
-  }
-
- private:
-  std::optional<long> before_ = process_status("VmRSS:");
-};
-
 double processor_seconds() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
@@ -43,10 +31,6 @@ double processor_seconds() {
   };
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
-
-int identity(int x) { return x; }
-
-Task<int> immediately(int x) { co_return x; }
 
 }  // namespace
 

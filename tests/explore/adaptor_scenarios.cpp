@@ -15,17 +15,9 @@
 
 namespace {
 
-using cohort::AsyncExecutor;
-using cohort::AsyncFuture;
-using cohort::AsyncPromise;
+using namespace explore;
 using cohort::Permit;
 using cohort::Semaphore;
-using cohort::Task;
-using cohort::detail::sync::jthread;
-using explore::check;
-using explore::outcome_of;
-using explore::Scenario;
-using explore::Stranger;
 
 // The first future to be done is taken, and the stream destroyed while the other completes: that one is done too, with
 // its value or cancelled.

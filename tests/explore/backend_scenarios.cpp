@@ -13,17 +13,13 @@
 
 namespace {
 
-using cohort::AsyncExecutor;
-using cohort::AsyncFuture;
+using namespace explore;
 using cohort::BackendState;
 using cohort::ConcurrentExecutionBackend;
 using cohort::FunctionTask;
 using cohort::TaskDescription;
 using cohort::TaskResult;
 using cohort::TaskState;
-using cohort::detail::sync::jthread;
-using explore::check;
-using explore::Scenario;
 
 std::vector<TaskDescription> batch(FunctionTask function) {
   std::vector<TaskDescription> tasks;

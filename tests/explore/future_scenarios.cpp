@@ -12,17 +12,7 @@
 
 namespace {
 
-using namespace std::chrono_literals;
-using cohort::AsyncExecutor;
-using cohort::AsyncFuture;
-using cohort::AsyncPromise;
-using cohort::Task;
-using cohort::detail::sync::jthread;
-using explore::check;
-using explore::outcome_of;
-using explore::Scenario;
-using explore::Stranger;
-using explore::thread_number;
+using namespace explore;
 
 // Two callbacks are added while the future is completed. Each runs once, with the value; in the completer, those in
 // the order in which they were added, or in the thread that comes too late.

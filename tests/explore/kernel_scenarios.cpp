@@ -21,17 +21,10 @@
 
 namespace {
 
-using namespace std::chrono_literals;
-using cohort::AsyncExecutor;
-using cohort::AsyncFuture;
-using cohort::Task;
+using namespace explore;
 using cohort::TimePoint;
 using cohort::detail::Timer;
 using cohort::detail::TimerWheel;
-using cohort::detail::sync::jthread;
-using explore::check;
-using explore::outcome_of;
-using explore::Scenario;
 
 // The sleeper announces itself and parks, with and without a deadline, while it is unparked: the token is there in the
 // end, and taken once.

@@ -13,13 +13,7 @@
 
 namespace {
 
-using cohort::AsyncExecutor;
-using cohort::AsyncFuture;
-using cohort::AsyncPromise;
-using cohort::Task;
-using cohort::detail::sync::jthread;
-using explore::check;
-using explore::Scenario;
+using namespace explore;
 
 // What a submission may come to while somebody shuts down: refused, or accepted and then resolved.
 template <class F>

@@ -3,8 +3,11 @@
 
 #include <cohort/async_executor.hpp>
 #include <cohort/async_promise.hpp>
+#include <cohort/detail/sync_thread.hpp>
 #include <cohort/errors.hpp>
+#include <cohort/task.hpp>
 
+#include <chrono>
 #include <coroutine>
 #include <cstdint>
 #include <utility>
@@ -12,6 +15,14 @@
 #include "explore.hpp"
 
 namespace explore {
+
+// What nearly all of them name.
+using namespace std::chrono_literals;
+using cohort::AsyncExecutor;
+using cohort::AsyncFuture;
+using cohort::AsyncPromise;
+using cohort::Task;
+using cohort::detail::sync::jthread;
 
 /// A coroutine of no library's: it starts at once, goes on where it is resumed, and frees itself at its end.
 struct Stranger {
@@ -25,7 +36,7 @@ struct Stranger {
 };
 
 /// After shutdown(): every task that was accepted has ended, in one way.
-inline void check_all_ended(const cohort::AsyncExecutor& executor, std::uint64_t accepted) {
+inline void check_all_ended(const AsyncExecutor& executor, std::uint64_t accepted) {
   const cohort::ExecutorStats stats = executor.stats();
   check(stats.submitted == accepted, "stats: what was accepted");
   check(stats.succeeded + stats.failed + stats.cancelled == accepted, "stats: all have ended, once");
@@ -34,7 +45,7 @@ inline void check_all_ended(const cohort::AsyncExecutor& executor, std::uint64_t
 
 /// Whether the promise took the value: not when its future has been cancelled.
 template <class T>
-bool set(const cohort::AsyncPromise<T>& promise, T value) {
+bool set(const AsyncPromise<T>& promise, T value) {
   try {
     promise.set_result(std::move(value));
     return true;
@@ -45,7 +56,7 @@ bool set(const cohort::AsyncPromise<T>& promise, T value) {
 
 /// What came of a future: "value", "cancelled", "timeout".
 template <class T>
-const char* outcome_of(const cohort::AsyncFuture<T>& future, const T& expected) {
+const char* outcome_of(const AsyncFuture<T>& future, const T& expected) {
   try {
     check(future.get() == expected, "the value");
     return "value";

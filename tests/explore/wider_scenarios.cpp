@@ -22,18 +22,9 @@
 
 namespace {
 
-using namespace std::chrono_literals;
-using cohort::AsyncExecutor;
-using cohort::AsyncFuture;
-using cohort::AsyncPromise;
+using namespace explore;
 using cohort::Permit;
 using cohort::Semaphore;
-using cohort::Task;
-using cohort::detail::sync::jthread;
-using explore::check;
-using explore::outcome_of;
-using explore::Scenario;
-using explore::thread_number;
 
 // A task comes over from another executor, which must stay open for it, or refuse it.
 const Scenario s3_guest("S3-guest", "a task moves to an executor that shuts down", {"came over", "refused"}, [] {
