@@ -38,18 +38,24 @@ FrameCache& frame_cache() noexcept { return this_thread_frame_cache; }
 
 namespace {
 
-constexpr std::uint32_t batch_size = 64;   // blocks that move together between a thread and the shared store
-constexpr std::uint32_t max_batches = 64;  // kept per class in the shared store; beyond that, batches are really freed
+constexpr std::uint32_t batch_size = 64;      // blocks that move together between a thread and the shared store
+constexpr std::uint32_t always_kept = 64;     // batches per class in the shared store
+constexpr std::uint32_t taken_between = 256;  // so many are taken between two looks for what nobody needs
 
-// Batches of one class.
+// Batches of one class. While an executor lives all are kept, for memory that was needed once is most likely needed again
+// and costs more to get from the system than all else that a task does; but of those that lay there untouched while many
+// were taken, a part goes back each time.
 struct Shelf {
   FrameBlock* batches = nullptr;
-  std::uint32_t count = 0;
+  std::atomic<std::uint32_t> count{0};  // written under the mutex
+  std::uint32_t fewest = 0;             // since the last look
+  std::uint32_t taken = 0;              // since then
 };
 
 struct Store {
   std::mutex mutex;  // of all that follows; taken once for many blocks
   std::array<Shelf, FrameCache::class_count> shelves;
+  std::size_t pools = 0;  // that live
   FrameCache* caches = nullptr;
   std::ptrdiff_t obtained_by_ended_threads = 0;
 };
@@ -95,15 +101,39 @@ void free_batch(FrameBlock* batch) noexcept {
   }
 }
 
+// Takes batches off a shelf, chained; under the mutex.
+FrameBlock* unshelve(Shelf& shelf, std::uint32_t batches) noexcept {
+  FrameBlock* const first = shelf.batches;
+  FrameBlock* last = nullptr;
+  for (std::uint32_t i = 0; i < batches; ++i) {
+    last = shelf.batches;
+    shelf.batches = last->next_batch;
+  }
+  if (last == nullptr) return nullptr;
+  last->next_batch = nullptr;
+  // relaxed, both: under the mutex
+  shelf.count.store(shelf.count.load(std::memory_order_relaxed) - batches, std::memory_order_relaxed);
+  return first;
+}
+
+void free_batches(FrameBlock* batch) noexcept {
+  while (batch != nullptr) {
+    FrameBlock* const next = batch->next_batch;
+    free_batch(batch);
+    batch = next;
+  }
+}
+
 void shelve(std::size_t index, FrameBlock* batch) noexcept {
   Store& shared = store();
   {
     const std::lock_guard lock(shared.mutex);
     Shelf& shelf = shared.shelves[index];
-    if (shelf.count < max_batches) {
+    const std::uint32_t count = shelf.count.load(std::memory_order_relaxed);  // relaxed, both: under the mutex
+    if (shared.pools != 0 || count < always_kept) {
       batch->next_batch = shelf.batches;
       shelf.batches = batch;
-      ++shelf.count;
+      shelf.count.store(count + 1, std::memory_order_relaxed);
       return;
     }
   }
@@ -112,13 +142,23 @@ void shelve(std::size_t index, FrameBlock* batch) noexcept {
 
 FrameBlock* take_batch(std::size_t index) noexcept {
   Store& shared = store();
-  const std::lock_guard lock(shared.mutex);
   Shelf& shelf = shared.shelves[index];
-  FrameBlock* batch = shelf.batches;
-  if (batch != nullptr) {
-    shelf.batches = batch->next_batch;
-    --shelf.count;
+  // relaxed: a batch that comes at this very moment is there for the next
+  if (shelf.count.load(std::memory_order_relaxed) == 0) return nullptr;
+  FrameBlock* batch = nullptr;
+  FrameBlock* surplus = nullptr;
+  {
+    const std::lock_guard lock(shared.mutex);
+    batch = unshelve(shelf, shelf.batches != nullptr ? 1 : 0);
+    const std::uint32_t left = shelf.count.load(std::memory_order_relaxed);  // relaxed: under the mutex
+    shelf.fewest = std::min(shelf.fewest, left);
+    if (++shelf.taken == taken_between) {
+      if (shelf.fewest > always_kept) surplus = unshelve(shelf, std::min(shelf.fewest - always_kept, always_kept));
+      shelf.taken = 0;
+      shelf.fewest = shelf.count.load(std::memory_order_relaxed);  // relaxed: under the mutex
+    }
   }
+  free_batches(surplus);
   return batch;
 }
 
@@ -225,11 +265,37 @@ void free_frame_slowly(void* block, std::size_t frame_class) noexcept {
   free_frame(block, frame_class);
 }
 
+void pool_begins() noexcept {
+  Store& shared = store();
+  const std::lock_guard lock(shared.mutex);
+  ++shared.pools;
+}
+
+void pool_ended() noexcept {
+  Store& shared = store();
+  {
+    const std::lock_guard lock(shared.mutex);
+    if (--shared.pools != 0) return;
+  }
+  for (Shelf& shelf : shared.shelves) {
+    FrameBlock* surplus = nullptr;
+    {
+      const std::lock_guard lock(shared.mutex);
+      const std::uint32_t count = shelf.count.load(std::memory_order_relaxed);  // relaxed: under the mutex
+      surplus = unshelve(shelf, count - std::min(count, always_kept));
+      shelf.fewest = 0;
+    }
+    free_batches(surplus);
+  }
+}
+
 std::ptrdiff_t live_frames() noexcept {
   Store& shared = store();
   const std::lock_guard lock(shared.mutex);
   std::ptrdiff_t total = shared.obtained_by_ended_threads;
-  for (const Shelf& shelf : shared.shelves) total -= std::ptrdiff_t{shelf.count} * batch_size;
+  // relaxed: under the mutex
+  for (const Shelf& shelf : shared.shelves)
+    total -= std::ptrdiff_t{shelf.count.load(std::memory_order_relaxed)} * batch_size;
   for (FrameCache* each = shared.caches; each != nullptr; each = each->next) {
     total += each->obtained.load(std::memory_order_relaxed);  // relaxed: see count()
     for (std::size_t index = 0; index < FrameCache::class_count; ++index) total -= blocks_in(each->lists[index]);

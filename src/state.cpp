@@ -46,12 +46,7 @@ void store_current_exception(StateBase& state) noexcept {
   state.outcome.store(outcome, std::memory_order_relaxed);  // relaxed: publish() makes it visible
 }
 
-void drop_task(StateBase& state) noexcept {
-  if (state.outcome.load(std::memory_order_relaxed) != Outcome::pending) {  // relaxed: ours
-    state.destroy_ended_frame();
-    state.free();
-    return;
-  }
+void drop_unstarted(StateBase& state) noexcept {
   ThreadContext& context = thread_context();
   if (context.dropping_tasks) {
     state.next = context.dropped_tasks;
@@ -252,21 +247,14 @@ void Latch::arrive_from_outside() noexcept {
 constexpr unsigned branch_index_bits = 32;
 constexpr std::uint64_t branch_index_mask = (std::uint64_t{1} << branch_index_bits) - 1;
 
-void begin_branch(StateBase& state, Latch& latch, std::size_t index, Scheduler* scheduler, Scope* scope) noexcept {
-  state.role = Role::branch;
-  state.latch = &latch;
-  state.sequence_id = index;
-  state.scheduler = state.home = scheduler;
-  state.scope = scope;
-  state.run = [](Node& node) noexcept {
-    auto& branch = static_cast<StateBase&>(node);
-    thread_context().current = branch.scope;
-    resume_here(branch.frame());
-  };
+void run_branch(Node& node) noexcept {
+  auto& branch = static_cast<StateBase&>(node);
+  thread_context().current = branch.scope;
+  resume_here(branch.frame());
 }
 
 // The branch after `index`, when it still lies on top of this worker's deque: taken from there.
-StateBase* Latch::take_branch_after(std::size_t index) noexcept {
+inline StateBase* Latch::take_branch_after(std::size_t index) noexcept {
   ThreadContext& context = thread_context();
   if (branches_ == nullptr || index + 1 >= branch_count_ || context.deque == nullptr) return nullptr;
   // What is not in the deque may be over and gone: only the address counts. Now and then through the worker's loop: see

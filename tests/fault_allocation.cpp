@@ -50,6 +50,8 @@ void free_frame_slowly(void* block, std::size_t) noexcept {
   --frames;
   ::operator delete(block);
 }
+void pool_begins() noexcept {}
+void pool_ended() noexcept {}
 std::ptrdiff_t live_frames() noexcept { return frames; }
 
 }  // namespace cohort::detail

@@ -194,7 +194,7 @@ class [[nodiscard]] Task {
   Task(const Task&) = delete;
   Task& operator=(const Task&) = delete;
   ~Task() {
-    if (state_ != nullptr) detail::drop_task(*state_);
+    if (state_ != nullptr) detail::State<T>::drop(*state_);
   }
 
   /// Starts the task on the spot; the awaiter is resumed with its value or exception. An rvalue only: a task runs once.
@@ -227,7 +227,7 @@ class [[nodiscard]] TaskAwaiter {
   TaskAwaiter& operator=(const TaskAwaiter&) = delete;
   ~TaskAwaiter() {
     if (child_ != nullptr) [[unlikely]]
-      drop_task(*child_);
+      State<T>::drop(*child_);
   }
 
   [[nodiscard]] bool await_ready() const {

@@ -84,6 +84,10 @@ inline void free_frame(void* block, std::size_t frame_class) noexcept {
   list.first = freed;
 }
 
+/// While a pool lives free blocks are kept for its next tasks; when the last has ended most go back to `operator delete`.
+void pool_begins() noexcept;
+void pool_ended() noexcept;
+
 /// How many blocks are in use in the whole process. For tests: exact when no thread is allocating or freeing.
 [[nodiscard]] std::ptrdiff_t live_frames() noexcept;
 

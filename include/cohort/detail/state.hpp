@@ -137,6 +137,9 @@ struct alignas(frame_alignment) StateBase : Node {
   bool admitted;                   // root: has its place among max_concurrent_tasks; the pool's
 };
 
+/// Destroys a task that has not started; in a loop, since it may hold others that hold others.
+void drop_unstarted(StateBase& state) noexcept;
+
 /// Room for a result of type T, in front of its StateBase.
 template <class T>
 struct ResultSlot {
@@ -219,6 +222,13 @@ struct alignas(state_alignment<T>) State {
     }
     child.free_block();
   }
+  /// Ends a task that is a Task's: not started, or a child or a branch that has run to its end.
+  static void drop(StateBase& task) noexcept {
+    const Outcome outcome = task.outcome.load(std::memory_order_relaxed);  // relaxed: ours alone
+    if (outcome == Outcome::pending) return drop_unstarted(task);
+    std::destroy_at(&task.own_scope);  // a branch may have had one
+    free_child(task, outcome);
+  }
   /// Ends a root that has a value, and so no error.
   static void free_with_value(StateBase& root) noexcept {
     if constexpr (!has_trivial_result<T>) of(root).result.destroy();
@@ -300,15 +310,23 @@ std::coroutine_handle<> finish_root(StateBase& state) noexcept;
 /// The end of a child that has moved to another scheduler than its parent's, which continues on its own.
 std::coroutine_handle<> finish_child_away(StateBase& state) noexcept;
 
+/// Runs a branch from a queue.
+void run_branch(Node& node) noexcept;
+
 /// Makes a task that has not started a branch: the `index`th of `latch`'s, to run on `scheduler`, cancelled with
 /// `scope`. As a node it then starts.
-void begin_branch(StateBase& state, Latch& latch, std::size_t index, Scheduler* scheduler, Scope* scope) noexcept;
+inline void begin_branch(StateBase& state, Latch& latch, std::size_t index, Scheduler* scheduler,
+                         Scope* scope) noexcept {
+  state.role = Role::branch;
+  state.latch = &latch;
+  state.sequence_id = index;
+  state.scheduler = state.home = scheduler;
+  state.scope = scope;
+  state.run = &run_branch;
+}
 
 /// The end of a branch.
 std::coroutine_handle<> finish_branch(StateBase& state) noexcept;
-
-/// Destroys a task: one that never started in a loop, since it may hold others that hold others.
-void drop_task(StateBase& state) noexcept;
 
 /// Stores the exception being handled.
 void store_current_exception(StateBase& state) noexcept;

@@ -85,7 +85,7 @@ struct ThreadContext {
   unsigned callback_depth = 0;                  // done callbacks running on this stack
   Waiter* deferred_callbacks = nullptr;         // those that wait for the stack to unwind, first to run first
   Waiter* last_deferred_callback = nullptr;
-  StateBase* dropped_tasks = nullptr;  // unstarted tasks to destroy, while one is being destroyed: see drop_task()
+  StateBase* dropped_tasks = nullptr;  // unstarted tasks to destroy, while one is being destroyed: see drop_unstarted()
   bool dropping_tasks = false;
 };
 
