@@ -1,11 +1,12 @@
 #include <cohort/detail/frame_memory.hpp>
 
-#include <array>    // for std::array
-#include <atomic>   // for std::atomic
-#include <cstdint>  // for std::uint32_t
-#include <mutex>    // for std::mutex
-#include <new>      // for operator new
-#include <utility>  // for std::exchange
+#include <array>     // for std::array
+#include <atomic>    // for std::atomic
+#include <cstdint>   // for std::uint32_t
+#include <mutex>     // for std::mutex
+#include <new>       // for operator new
+#include <optional>  // for std::optional
+#include <utility>   // for std::exchange
 
 #if __has_include(<pthread.h>)
 #include <pthread.h>  // for pthread_atfork, and pthread_key_create: cleaning up at thread exit without a destructor in thread-local storage
@@ -37,18 +38,24 @@ FrameCache& frame_cache() noexcept { return this_thread_frame_cache; }
 
 namespace {
 
-constexpr std::uint32_t batch_size = 64;   // blocks that move together between a thread and the shared store
-constexpr std::uint32_t max_batches = 64;  // kept per class in the shared store; beyond that, batches are really freed
+constexpr std::uint32_t batch_size = 64;      // blocks that move together between a thread and the shared store
+constexpr std::uint32_t always_kept = 64;     // batches per class in the shared store
+constexpr std::uint32_t taken_between = 256;  // so many are taken between two looks for what nobody needs
 
-// Batches of one class.
+// Batches of one class. While an executor lives all are kept, for memory that was needed once is most likely needed again
+// and costs more to get from the system than all else that a task does; but of those that lay there untouched while many
+// were taken, a part goes back each time.
 struct Shelf {
   FrameBlock* batches = nullptr;
-  std::uint32_t count = 0;
+  std::atomic<std::uint32_t> count{0};  // written under the mutex
+  std::uint32_t fewest = 0;             // since the last look
+  std::uint32_t taken = 0;              // since then
 };
 
 struct Store {
   std::mutex mutex;  // of all that follows; taken once for many blocks
   std::array<Shelf, FrameCache::class_count> shelves;
+  std::size_t pools = 0;  // that live
   FrameCache* caches = nullptr;
   std::ptrdiff_t obtained_by_ended_threads = 0;
 };
@@ -75,6 +82,11 @@ Store& store() {
 
 // A block came from operator new, or went back to it.
 void count(std::ptrdiff_t change) noexcept {
+  if (!frame_cache().registered) {
+    const std::lock_guard lock(store().mutex);
+    store().obtained_by_ended_threads += change;
+    return;
+  }
   std::atomic<std::ptrdiff_t>& obtained = frame_cache().obtained;
   // relaxed: a single writer; live_frames() promises no more than a count
   obtained.store(obtained.load(std::memory_order_relaxed) + change, std::memory_order_relaxed);
@@ -89,15 +101,39 @@ void free_batch(FrameBlock* batch) noexcept {
   }
 }
 
+// Takes batches off a shelf, chained; under the mutex.
+FrameBlock* unshelve(Shelf& shelf, std::uint32_t batches) noexcept {
+  FrameBlock* const first = shelf.batches;
+  FrameBlock* last = nullptr;
+  for (std::uint32_t i = 0; i < batches; ++i) {
+    last = shelf.batches;
+    shelf.batches = last->next_batch;
+  }
+  if (last == nullptr) return nullptr;
+  last->next_batch = nullptr;
+  // relaxed, both: under the mutex
+  shelf.count.store(shelf.count.load(std::memory_order_relaxed) - batches, std::memory_order_relaxed);
+  return first;
+}
+
+void free_batches(FrameBlock* batch) noexcept {
+  while (batch != nullptr) {
+    FrameBlock* const next = batch->next_batch;
+    free_batch(batch);
+    batch = next;
+  }
+}
+
 void shelve(std::size_t index, FrameBlock* batch) noexcept {
   Store& shared = store();
   {
     const std::lock_guard lock(shared.mutex);
     Shelf& shelf = shared.shelves[index];
-    if (shelf.count < max_batches) {
+    const std::uint32_t count = shelf.count.load(std::memory_order_relaxed);  // relaxed, both: under the mutex
+    if (shared.pools != 0 || count < always_kept) {
       batch->next_batch = shelf.batches;
       shelf.batches = batch;
-      ++shelf.count;
+      shelf.count.store(count + 1, std::memory_order_relaxed);
       return;
     }
   }
@@ -106,13 +142,23 @@ void shelve(std::size_t index, FrameBlock* batch) noexcept {
 
 FrameBlock* take_batch(std::size_t index) noexcept {
   Store& shared = store();
-  const std::lock_guard lock(shared.mutex);
   Shelf& shelf = shared.shelves[index];
-  FrameBlock* batch = shelf.batches;
-  if (batch != nullptr) {
-    shelf.batches = batch->next_batch;
-    --shelf.count;
+  // relaxed: a batch that comes at this very moment is there for the next
+  if (shelf.count.load(std::memory_order_relaxed) == 0) return nullptr;
+  FrameBlock* batch = nullptr;
+  FrameBlock* surplus = nullptr;
+  {
+    const std::lock_guard lock(shared.mutex);
+    batch = unshelve(shelf, shelf.batches != nullptr ? 1 : 0);
+    const std::uint32_t left = shelf.count.load(std::memory_order_relaxed);  // relaxed: under the mutex
+    shelf.fewest = std::min(shelf.fewest, left);
+    if (++shelf.taken == taken_between) {
+      if (shelf.fewest > always_kept) surplus = unshelve(shelf, std::min(shelf.fewest - always_kept, always_kept));
+      shelf.taken = 0;
+      shelf.fewest = shelf.count.load(std::memory_order_relaxed);  // relaxed: under the mutex
+    }
   }
+  free_batches(surplus);
   return batch;
 }
 
@@ -136,21 +182,25 @@ void end_thread(void*) noexcept {
   if (cache.next != nullptr) cache.next->previous = cache.previous;
 }
 
-void register_thread() {
+// Makes the thread known, so that it may keep blocks until its end. Where that cannot be told, since the process has used
+// up its keys or the system has no memory for the thread's values, the thread stays unknown: it keeps nothing, and each
+// of its blocks is operator new's.
+void register_thread() noexcept {
   FrameCache& cache = frame_cache();
 #if COHORT_HAS_THREAD_EXIT
-  static const pthread_key_t key = [] {
+  static const std::optional<pthread_key_t> key = []() -> std::optional<pthread_key_t> {
     pthread_key_t made{};
-    pthread_key_create(&made, [](void* value) { end_thread(value); });
+    if (pthread_key_create(&made, [](void* value) { end_thread(value); }) != 0) return std::nullopt;
     return made;
   }();
-  pthread_setspecific(key, &cache);
+  if (!key.has_value() || pthread_setspecific(*key, &cache) != 0) return;
 #endif
   Store& shared = store();
   std::lock_guard lock(shared.mutex);
   cache.registered = true;
 #if COHORT_POOL_FRAMES
-  for (FrameList& list : cache.lists) list.room.store(batch_size, std::memory_order_relaxed);  // relaxed: own
+  for (std::size_t index = 0; index < FrameCache::class_count; ++index)
+    cache.lists[index].room.store(batch_size, std::memory_order_relaxed);  // relaxed: own
 #endif
   cache.previous = nullptr;
   cache.next = shared.caches;
@@ -158,8 +208,8 @@ void register_thread() {
   shared.caches = &cache;
 }
 
-constexpr bool pooled(std::size_t size) noexcept {
-  return COHORT_POOL_FRAMES != 0 && FrameCache::class_of(size) < FrameCache::class_count;
+constexpr bool pooled(std::size_t frame_class) noexcept {
+  return COHORT_POOL_FRAMES != 0 && frame_class != FrameCache::no_class;
 }
 
 // How many free blocks a list holds.
@@ -176,18 +226,18 @@ std::uint32_t blocks_in(const FrameList& list) noexcept {
 void* allocate_frame_slowly(std::size_t size) {
   FrameCache& cache = frame_cache();
   if (!cache.registered) register_thread();
+  const std::size_t frame_class = FrameCache::class_of(size);
   void* block = nullptr;
-  if (pooled(size)) {
-    const std::size_t index = FrameCache::class_of(size);
-    FrameList& list = cache.lists[index];
+  if (pooled(frame_class)) {
+    FrameList& list = cache.lists[frame_class];
     FrameBlock* batch = list.full_batch.exchange(nullptr, std::memory_order_relaxed);  // relaxed, both: own
-    if (batch == nullptr) batch = take_batch(index);
+    if (batch == nullptr && cache.registered) batch = take_batch(frame_class);
     if (batch != nullptr) {
       list.first = batch->next;
       list.room.store(1, std::memory_order_relaxed);
       return batch;
     }
-    block = ::operator new((index + 1) * FrameCache::class_size);
+    block = ::operator new((frame_class + 1) * FrameCache::class_size);
   } else {
     block = ::operator new(size);
   }
@@ -196,34 +246,59 @@ void* allocate_frame_slowly(std::size_t size) {
 }
 
 // The thread's list is full: it becomes its spare batch, and the one it had goes to the shared store.
-void free_frame_slowly(void* block, std::size_t size) noexcept {
+void free_frame_slowly(void* block, std::size_t frame_class) noexcept {
   FrameCache& cache = frame_cache();
   if (!cache.registered) {
     register_thread();
-    if (pooled(size)) return free_frame(block, size);
+    if (pooled(frame_class) && cache.registered) return free_frame(block, frame_class);
   }
-  if (!pooled(size)) {
+  if (!pooled(frame_class) || !cache.registered) {
     ::operator delete(block);
     count(-1);
     return;
   }
-  const std::size_t index = FrameCache::class_of(size);
-  FrameList& list = cache.lists[index];
+  FrameList& list = cache.lists[frame_class];
   // relaxed, both: own
   FrameBlock* const batch = list.full_batch.exchange(std::exchange(list.first, nullptr), std::memory_order_relaxed);
   list.room.store(batch_size, std::memory_order_relaxed);
-  if (batch != nullptr) shelve(index, batch);
-  free_frame(block, size);
+  if (batch != nullptr) shelve(frame_class, batch);
+  free_frame(block, frame_class);
+}
+
+void pool_begins() noexcept {
+  Store& shared = store();
+  const std::lock_guard lock(shared.mutex);
+  ++shared.pools;
+}
+
+void pool_ended() noexcept {
+  Store& shared = store();
+  {
+    const std::lock_guard lock(shared.mutex);
+    if (--shared.pools != 0) return;
+  }
+  for (Shelf& shelf : shared.shelves) {
+    FrameBlock* surplus = nullptr;
+    {
+      const std::lock_guard lock(shared.mutex);
+      const std::uint32_t count = shelf.count.load(std::memory_order_relaxed);  // relaxed: under the mutex
+      surplus = unshelve(shelf, count - std::min(count, always_kept));
+      shelf.fewest = 0;
+    }
+    free_batches(surplus);
+  }
 }
 
 std::ptrdiff_t live_frames() noexcept {
   Store& shared = store();
   const std::lock_guard lock(shared.mutex);
   std::ptrdiff_t total = shared.obtained_by_ended_threads;
-  for (const Shelf& shelf : shared.shelves) total -= std::ptrdiff_t{shelf.count} * batch_size;
+  // relaxed: under the mutex
+  for (const Shelf& shelf : shared.shelves)
+    total -= std::ptrdiff_t{shelf.count.load(std::memory_order_relaxed)} * batch_size;
   for (FrameCache* each = shared.caches; each != nullptr; each = each->next) {
     total += each->obtained.load(std::memory_order_relaxed);  // relaxed: see count()
-    for (const FrameList& list : each->lists) total -= blocks_in(list);
+    for (std::size_t index = 0; index < FrameCache::class_count; ++index) total -= blocks_in(each->lists[index]);
   }
   return total;
 }

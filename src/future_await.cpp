@@ -2,9 +2,10 @@
 #include <cohort/detail/future_await.hpp>
 #include <cohort/detail/sync.hpp>
 
-#include <memory>    // for std::unique_ptr
-#include <new>       // for placement new
-#include <optional>  // for std::optional
+#include <coroutine>  // for std::noop_coroutine
+#include <memory>     // for std::unique_ptr
+#include <new>        // for placement new
+#include <optional>   // for std::optional
 
 namespace cohort::detail {
 
@@ -25,23 +26,56 @@ std::exception_ptr exception_of(const StateBase& state) noexcept {
   }
 }
 
-// True when the coroutine is suspended and will be resumed; false when it is to go on at once.
-bool FutureAwaiterBase::wait(std::coroutine_handle<> handle) {
-  if (asked_to_stop()) {
-    wake_ = Wake::stopped;
+// The awaited task lies on top of this worker's deque: takes it, to be continued into like a child.
+inline bool FutureAwaiterBase::try_run_inline(ThreadContext& context) noexcept {
+  // Now and then through the worker's loop instead: a task that submits and awaits for ever must not keep it from all else.
+  if ((++context.inline_runs & 255U) == 0) [[unlikely]]
+    return false;
+  if (deadline_ != nullptr || context.scheduler != parent->scheduler || asked_to_stop() ||
+      context.deque->pop() != task) {
     return false;
   }
+  // acquire: sees the doings of handles that are gone, as in StateBase::drop()
+  if (consumes && task->references.load(std::memory_order_acquire) == StateBase::one_handle + StateBase::one_owner) {
+    task->own_scope.start_alone();  // ours is the only handle, and the queue's entry is gone: nobody else sees it
+  } else if (!task->own_scope.try_start()) {
+    task->drop(StateBase::one_owner);
+    return false;
+  }
+  previous = context.inline_awaits;
+  context.inline_awaits = this;
+  context.current = &task->own_scope;
+  task->inline_await = this;
+  WorkerCounters::add(context.counters->started);
+  return true;
+}
+
+std::coroutine_handle<> FutureAwaiterBase::await_suspend(std::coroutine_handle<> handle) {
+  ThreadContext& context = thread_context();
+  if (parent != nullptr && context.deque != nullptr && context.deque->newest() == task && try_run_inline(context))
+      [[likely]] {
+    return transfer(task->frame());
+  }
+  return wait(handle);
+}
+
+// Returns what runs next: the coroutine itself when it is to go on at once.
+std::coroutine_handle<> FutureAwaiterBase::wait(std::coroutine_handle<> handle) {
+  if (asked_to_stop()) {
+    wake_ = Wake::stopped;
+    return handle;
+  }
   if (parent != nullptr && parent->scope == &task->own_scope) throw_would_deadlock();
-  if (task->done()) return false;
+  if (task->done()) return handle;
   if (deadline_ != nullptr) {
     if (deadline_->time <= now()) {
       wake_ = Wake::timed_out;
-      return false;
+      return handle;
     }
     if (parent == nullptr && thread_context().scheduler == nullptr) throw_needs_scheduler("a wait with a timeout");
   }
   begin_wait(handle);
-  return wait_.finish();
+  return wait_.finish() ? std::noop_coroutine() : handle;
 }
 
 void FutureAwaiterBase::begin_wait(std::coroutine_handle<> handle) noexcept {

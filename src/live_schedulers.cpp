@@ -1,3 +1,4 @@
+#include <cohort/detail/frame_memory.hpp>
 #include <cohort/detail/sync.hpp>
 #include <cohort/executor_snapshot.hpp>
 
@@ -37,13 +38,19 @@ LiveSchedulers& live() {
 }  // namespace
 
 void Scheduler::enlist() {
-  std::lock_guard lock(live().mutex);
-  live().all.push_back(this);
+  {
+    std::lock_guard lock(live().mutex);
+    live().all.push_back(this);
+  }
+  pool_begins();
 }
 
 void Scheduler::delist() noexcept {
-  std::lock_guard lock(live().mutex);
-  std::erase(live().all, this);
+  {
+    std::lock_guard lock(live().mutex);
+    std::erase(live().all, this);
+  }
+  pool_ended();
 }
 
 Scheduler* pin_if_alive(Scheduler* scheduler) noexcept {

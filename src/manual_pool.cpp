@@ -19,11 +19,13 @@
 #include <vector>        // for std::vector
 
 #include "blocked_threads.hpp"
+#include "executor_options.hpp"
 #include "fork_guard.hpp"
 #include "manual_timers.hpp"
 #include "snapshot_tasks.hpp"
 #include "splitmix.hpp"
 #include "traced_tasks.hpp"
+#include "unbegun_tasks.hpp"
 
 namespace cohort {
 
@@ -67,10 +69,7 @@ struct ManualPool::Core {
 
   detail::sync::atomic<bool> cancels_unstarted{false};  // set by shutdown: what is found unstarted is cancelled
 
-  // Tasks that wait for the permit of their first attempt; both under the mutex of their own.
-  detail::sync::mutex unbegun_mutex;
-  detail::IntrusiveList<detail::Unbegun> unbegun;
-  bool unbegun_cancelled = false;
+  detail::UnbegunTasks unbegun;
 
   // All that follows is under the mutex.
   mutable detail::sync::mutex mutex;
@@ -122,8 +121,7 @@ ManualPool::ManualPool(ExecutorOptions options) : core_(std::make_unique<Core>(s
 ManualPool::~ManualPool() { delist(); }
 
 ManualPool* ManualPool::create(ExecutorOptions options) {
-  if (options.max_workers == 0) detail::throw_invalid_argument("max_workers must be at least 1");
-  if (options.max_concurrent_tasks == 0) detail::throw_invalid_argument("max_concurrent_tasks must be at least 1");
+  detail::check(options);
   ThreadContext& context = thread_context();
   if (context.scheduler != nullptr) {
     detail::throw_invalid_state(
@@ -412,17 +410,7 @@ ExecutorSnapshot ManualPool::snapshot() const {
   return snapshot;
 }
 
-void ManualPool::report(std::exception_ptr exception) noexcept {
-  try {
-    if (core_->options.on_unhandled_exception) {
-      core_->options.on_unhandled_exception(std::move(exception));
-      return;
-    }
-  } catch (...) {
-    exception = std::current_exception();
-  }
-  detail::report_to_stderr(exception);
-}
+void ManualPool::report(std::exception_ptr exception) noexcept { detail::report(core_->options, std::move(exception)); }
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Scheduling
@@ -450,20 +438,9 @@ bool ManualPool::disarm(detail::Timer& timer) noexcept {
   return core_->timers.remove(timer);
 }
 
-void ManualPool::add_unbegun(detail::Unbegun& task) noexcept {
-  Core& core = *core_;
-  std::lock_guard lock(core.unbegun_mutex);
-  if (core.unbegun_cancelled) {
-    task.scope->request_stop();
-  } else {
-    core.unbegun.push_back(task);
-  }
-}
+void ManualPool::add_unbegun(detail::Unbegun& task) noexcept { core_->unbegun.add(task); }
 
-void ManualPool::remove_unbegun(detail::Unbegun& task) noexcept {
-  std::lock_guard lock(core_->unbegun_mutex);
-  core_->unbegun.remove(task);
-}
+void ManualPool::remove_unbegun(detail::Unbegun& task) noexcept { core_->unbegun.remove(task); }
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Running
@@ -658,10 +635,7 @@ void ManualPool::cancel_unstarted() noexcept {
   }
   while (Node* const node = unstarted.pop()) detail::cancel_queued(static_cast<StateBase&>(*node));
 
-  std::lock_guard lock(core.unbegun_mutex);
-  core.unbegun_cancelled = true;
-  // Under the lock, so that they stay where they are; nothing of the user's runs in such a task yet.
-  while (detail::Unbegun* const task = core.unbegun.pop_front()) task->scope->request_stop();
+  core.unbegun.cancel();
 }
 
 }  // namespace cohort

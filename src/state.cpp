@@ -46,12 +46,7 @@ void store_current_exception(StateBase& state) noexcept {
   state.outcome.store(outcome, std::memory_order_relaxed);  // relaxed: publish() makes it visible
 }
 
-void drop_task(StateBase& state) noexcept {
-  if (state.outcome.load(std::memory_order_relaxed) != Outcome::pending) {  // relaxed: ours
-    state.destroy_ended_frame();
-    state.free();
-    return;
-  }
+void drop_unstarted(StateBase& state) noexcept {
   ThreadContext& context = thread_context();
   if (context.dropping_tasks) {
     state.next = context.dropped_tasks;
@@ -135,13 +130,27 @@ void run_root(Node& node) noexcept {
   run_claimed(state);
 }
 
-std::coroutine_handle<> finish_root(StateBase& state) noexcept {
-  state.destroy_ended_frame();  // the callable and its arguments, before anybody sees the result
+namespace {
+
+// The root ran to its end on the stack of the one who awaits it, who goes on.
+std::coroutine_handle<> return_to(const InlineAwait& await, ThreadContext& context) noexcept {
+  context.inline_awaits = await.previous;
+  context.current = await.parent->scope;
+  return await.parent->frame();
+}
+
+// The awaiter holds the only handle, and is not running: nobody else can see the state.
+bool only_awaiter_sees(const StateBase& state, const InlineAwait& await) noexcept {
+  return await.consumes && state.references.load(std::memory_order_acquire) ==
+                               StateBase::one_handle + StateBase::one_owner;  // acquire: as in drop()
+}
+
+// `counters` when it ends as a worker's own affair.
+[[gnu::noinline]] std::coroutine_handle<> finish_root_in_general(StateBase& state, WorkerCounters* counters) noexcept {
   ThreadContext& context = thread_context();
   Scheduler* const home = state.home;
-  WorkerCounters* const counters = context.scheduler == home && state.starts_in_place ? context.counters : nullptr;
   if (state.scheduler != home) state.scheduler->guest_left();
-  if (counters != nullptr) [[likely]] {
+  if (counters != nullptr) {
     counters->count_end(state.outcome.load(std::memory_order_relaxed));  // relaxed: own write
   } else {
     home->task_ended(state, true);
@@ -149,32 +158,40 @@ std::coroutine_handle<> finish_root(StateBase& state) noexcept {
 
   std::coroutine_handle<> next = std::noop_coroutine();
   if (InlineAwait* await = state.inline_await; await != nullptr) {
-    // It ran to its end on the stack of the one who awaits it, who goes on.
-    context.inline_awaits = await->previous;
-    context.current = await->parent->scope;
-    next = await->parent->frame();
-    if (await->consumes && state.references.load(std::memory_order_acquire) ==
-                               StateBase::one_handle + StateBase::one_owner) {  // acquire: as in drop()
-      // The awaiter holds the only handle, and is not running: nobody else can see the state.
-      state.waiters.set_alone(FlaggedList<Waiter>::closed);
-      state.references.store(StateBase::one_handle, std::memory_order_relaxed);  // relaxed: alone
-    } else {
-      publish(state);
-      state.drop(StateBase::one_owner);
-    }
+    next = return_to(*await, context);
+    publish(state);
   } else {
     context.finishing = true;
     publish(state);
     context.finishing = false;
-    state.drop(StateBase::one_owner);
   }
+  state.drop(StateBase::one_owner);
 
-  if (counters != nullptr) [[likely]] {
+  if (counters != nullptr) {
     WorkerCounters::add(counters->left);  // as task_left() does
   } else {
     home->task_left();
   }
   return transfer(next);
+}
+
+}  // namespace
+
+std::coroutine_handle<> finish_root(StateBase& state) noexcept {
+  state.destroy_ended_frame();  // the callable and its arguments, before anybody sees the result
+  ThreadContext& context = thread_context();
+  WorkerCounters* const counters =
+      context.scheduler == state.home && state.starts_in_place ? context.counters : nullptr;
+  const InlineAwait* const await = state.inline_await;
+  if (await == nullptr || counters == nullptr || state.scheduler != state.home || !only_awaiter_sees(state, *await)) {
+    return finish_root_in_general(state, counters);
+  }
+  // What is submitted and awaited by the same worker, and nothing else, in a few instructions.
+  counters->count_end(state.outcome.load(std::memory_order_relaxed));  // relaxed: own write
+  state.waiters.set_alone(FlaggedList<Waiter>::closed);
+  state.references.store(StateBase::one_handle, std::memory_order_relaxed);  // relaxed: alone
+  WorkerCounters::add(counters->left);
+  return transfer(return_to(*await, context));
 }
 
 std::coroutine_handle<> finish_child_away(StateBase& state) noexcept {
@@ -230,21 +247,14 @@ void Latch::arrive_from_outside() noexcept {
 constexpr unsigned branch_index_bits = 32;
 constexpr std::uint64_t branch_index_mask = (std::uint64_t{1} << branch_index_bits) - 1;
 
-void begin_branch(StateBase& state, Latch& latch, std::size_t index, Scheduler* scheduler, Scope* scope) noexcept {
-  state.role = Role::branch;
-  state.latch = &latch;
-  state.sequence_id = index;
-  state.scheduler = state.home = scheduler;
-  state.scope = scope;
-  state.run = [](Node& node) noexcept {
-    auto& branch = static_cast<StateBase&>(node);
-    thread_context().current = branch.scope;
-    resume_here(branch.frame());
-  };
+void run_branch(Node& node) noexcept {
+  auto& branch = static_cast<StateBase&>(node);
+  thread_context().current = branch.scope;
+  resume_here(branch.frame());
 }
 
 // The branch after `index`, when it still lies on top of this worker's deque: taken from there.
-StateBase* Latch::take_branch_after(std::size_t index) noexcept {
+inline StateBase* Latch::take_branch_after(std::size_t index) noexcept {
   ThreadContext& context = thread_context();
   if (branches_ == nullptr || index + 1 >= branch_count_ || context.deque == nullptr) return nullptr;
   // What is not in the deque may be over and gone: only the address counts. Now and then through the worker's loop: see

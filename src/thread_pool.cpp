@@ -23,6 +23,7 @@
 #include <utility>    // for std::exchange
 
 #include "blocked_threads.hpp"
+#include "executor_options.hpp"
 #include "fork_guard.hpp"
 #include "look_for_a_while.hpp"
 #include "parker.hpp"
@@ -30,6 +31,7 @@
 #include "splitmix.hpp"
 #include "timer_wheel.hpp"
 #include "traced_tasks.hpp"
+#include "unbegun_tasks.hpp"
 
 #if defined(__linux__)
 #include <pthread.h>  // for pthread_setname_np
@@ -140,10 +142,7 @@ struct ThreadPool::Core {
   detail::sync::mutex gate_mutex;
   NodeQueue gated;
 
-  // Tasks that wait for the permit of their first attempt; both under the mutex.
-  detail::sync::mutex unbegun_mutex;
-  detail::IntrusiveList<detail::Unbegun> unbegun;
-  bool unbegun_cancelled = false;
+  detail::UnbegunTasks unbegun;
   std::size_t active = 0;
 
   detail::sync::atomic<bool> cancel_unstarted{false};  // set by shutdown: what is found unstarted is cancelled
@@ -209,8 +208,7 @@ ThreadPool::ThreadPool(ExecutorOptions options) : core_(std::make_unique<Core>(s
 ThreadPool::~ThreadPool() { delist(); }
 
 ThreadPool* ThreadPool::create(ExecutorOptions options) {
-  if (options.max_workers == 0) detail::throw_invalid_argument("max_workers must be at least 1");
-  if (options.max_concurrent_tasks == 0) detail::throw_invalid_argument("max_concurrent_tasks must be at least 1");
+  detail::check(options);
   auto* pool = new ThreadPool(std::move(options));
   try {
     pool->start_threads();
@@ -440,6 +438,45 @@ bool ThreadPool::driven() const noexcept { return core_->driven; }
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Accepting
+
+inline std::uint64_t ThreadPool::next_sequence_id(detail::WorkerCounters& own) noexcept {
+  if (own.next_sequence_id != own.last_sequence_id) return own.next_sequence_id++;
+  // relaxed: a number, nothing hangs on it
+  if (sequence_.load(std::memory_order_relaxed) < dense_sequence_ids)
+    return sequence_.fetch_add(1, std::memory_order_relaxed);
+  return reserve_sequence_ids(own);
+}
+
+inline void ThreadPool::wake_if_needed() noexcept {
+  // seq_cst: after the push, which is seq_cst too. A worker going to sleep first announces itself in idle_, then
+  // looks at the queues: either it sees the push, or we see it.
+  const std::uint64_t idle = idle_.load(std::memory_order_seq_cst);
+  if (idle != 0 && idle < one_searching) [[unlikely]]
+    wake_one();  // somebody sleeps and nobody is searching
+}
+
+void ThreadPool::submit(StateBase& task) {
+  ThreadContext& context = thread_context();
+  if (context.scheduler == this && plain_) [[likely]] {
+    submit_here(task, context);
+  } else {
+    submit_slowly(task, {});
+  }
+}
+
+void ThreadPool::submit(StateBase& task, std::string_view name) { submit_slowly(task, name); }
+
+// On one of its own workers, without max_concurrent_tasks.
+inline void ThreadPool::submit_here(StateBase& task, ThreadContext& context) {
+  if (closed_.load(std::memory_order_relaxed)) [[unlikely]]
+    detail::throw_shut_down();  // relaxed: see shutdown()
+  context.deque->reserve();
+  task.sequence_id = next_sequence_id(*context.counters);
+  task.starts_in_place = true;
+  detail::WorkerCounters::add(context.counters->submitted);
+  context.deque->push_reserved(&task);
+  wake_if_needed();
+}
 
 // Beyond the dense numbers workers reserve them in blocks.
 std::uint64_t ThreadPool::reserve_sequence_ids(detail::WorkerCounters& own) noexcept {
@@ -692,11 +729,8 @@ void ThreadPool::schedule(Node& node) noexcept {
     context.handed_over = &node;  // this thread takes it as soon as it is back in its loop: no queue, nobody to wake
     return;
   }
-  try {
-    context.deque->push(&node);
-  } catch (...) {
-    core_->injected.push(node);  // no memory for a larger deque
-  }
+  // To wake a task must not need memory: what the deque has no room for goes where there always is.
+  if (!context.deque->try_push(&node)) core_->injected.push(node);
   wake_if_needed();
 }
 
@@ -743,17 +777,7 @@ void ThreadPool::arm(detail::Timer& timer, TimePoint time) noexcept {
 
 bool ThreadPool::disarm(detail::Timer& timer) noexcept { return core_->timers.disarm(timer); }
 
-void ThreadPool::report(std::exception_ptr exception) noexcept {
-  try {
-    if (core_->options.on_unhandled_exception) {
-      core_->options.on_unhandled_exception(std::move(exception));
-      return;
-    }
-  } catch (...) {
-    exception = std::current_exception();
-  }
-  detail::report_to_stderr(exception);
-}
+void ThreadPool::report(std::exception_ptr exception) noexcept { detail::report(core_->options, std::move(exception)); }
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Working
@@ -832,9 +856,13 @@ Node* ThreadPool::next(PoolWorker& worker) noexcept {
     if (core.timers.next() != TimePoint::max()) advance_timers();
     if (Node* node = core.due.pop()) return node;
   }
+  return take(worker);
+}
+
+Node* ThreadPool::take(PoolWorker& worker) noexcept {
   if (Node* node = worker.deque.pop()) return node;
-  if (Node* node = core.due.pop()) return node;
-  return core.injected.pop();
+  if (Node* node = core_->due.pop()) return node;
+  return core_->injected.pop();
 }
 
 bool ThreadPool::has_work() const noexcept {
@@ -856,9 +884,7 @@ Node* ThreadPool::search(PoolWorker& worker, TimePoint until) noexcept {
   for (;;) {
     if (core.timers.next() != TimePoint::max()) advance_timers();
     detail::look_for_a_while([&] {
-      found = worker.deque.pop();
-      if (found == nullptr) found = core.due.pop();
-      if (found == nullptr) found = core.injected.pop();
+      found = take(worker);
       if (found == nullptr) found = steal(worker);
       // While others look, once is enough. relaxed: hints, both.
       const bool alone = idle_.load(std::memory_order_relaxed) / one_searching == 1;
@@ -982,26 +1008,12 @@ void ThreadPool::cancel_unstarted() noexcept {
   while (Node* node = others.pop()) schedule_last(*node);
   while (Node* node = unstarted.pop()) detail::cancel_queued(static_cast<StateBase&>(*node));
 
-  std::lock_guard lock(core.unbegun_mutex);
-  core.unbegun_cancelled = true;
-  // Under the lock, so that they stay where they are; nothing of the user's runs in such a task yet.
-  while (detail::Unbegun* task = core.unbegun.pop_front()) task->scope->request_stop();
+  core.unbegun.cancel();
 }
 
-void ThreadPool::add_unbegun(detail::Unbegun& task) noexcept {
-  Core& core = *core_;
-  std::lock_guard lock(core.unbegun_mutex);
-  if (core.unbegun_cancelled) {
-    task.scope->request_stop();
-  } else {
-    core.unbegun.push_back(task);
-  }
-}
+void ThreadPool::add_unbegun(detail::Unbegun& task) noexcept { core_->unbegun.add(task); }
 
-void ThreadPool::remove_unbegun(detail::Unbegun& task) noexcept {
-  std::lock_guard lock(core_->unbegun_mutex);
-  core_->unbegun.remove(task);
-}
+void ThreadPool::remove_unbegun(detail::Unbegun& task) noexcept { core_->unbegun.remove(task); }
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Changing places

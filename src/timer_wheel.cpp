@@ -22,20 +22,20 @@ std::uint64_t TimerWheel::tick_at_or_after(TimePoint time) noexcept {
   return (value >> tick_bits) + ((value & ((1U << tick_bits) - 1)) != 0 ? 1 : 0);
 }
 
-// The level is that of the highest slot digit in which the timer's tick differs from now: it goes down, level by level,
-// as those digits become equal.
+// The lowest level in whose present or next turn the timer's tick lies.
 void TimerWheel::insert(Timer& timer) noexcept {
   const std::uint64_t tick = std::max(timer.tick, now_);
-  const unsigned differing = static_cast<unsigned>(std::bit_width((tick ^ now_) | 1U)) - 1;
-  const unsigned level = differing / slot_bits;
-  const unsigned digit = static_cast<unsigned>(tick >> (level * slot_bits)) & (slots - 1);
-  timer.slot = static_cast<std::uint16_t>(level * slots + digit);
-  Slot& slot = wheel_[timer.slot];
+  const unsigned distance_bits = static_cast<unsigned>(std::bit_width((tick - now_) | 1U)) - 1;
+  unsigned level = distance_bits / slot_bits;  // it lies there; perhaps also in the next turn of the one below
+  if (level > 0 && turn_at(level - 1, tick) - turn_at(level - 1, now_) <= 1) --level;
+  const unsigned index = slot_at(level, tick);
+  timer.slot = static_cast<std::uint16_t>(index);
+  Slot& slot = wheel_[index];
   timer.next = nullptr;
   timer.previous = slot.last;
   (slot.last != nullptr ? slot.last->next : slot.first) = &timer;
   slot.last = &timer;
-  used_[level] |= std::uint64_t{1} << digit;
+  used_[index / slots] |= std::uint64_t{1} << (index % slots);
   timer.armed = true;
 }
 
@@ -47,17 +47,32 @@ void TimerWheel::remove(Timer& timer) noexcept {
   timer.armed = false;
 }
 
-// The first tick at which a slot must be looked at. In each level the slots in use lie at now's digit or ahead.
+// The first tick at which a slot must be looked at. In each level the slots in use lie at now's or ahead.
 std::uint64_t TimerWheel::next_tick() const noexcept {
   std::uint64_t first = no_tick;
   for (unsigned level = 0; level < levels; ++level) {
-    if (used_[level] == 0) continue;
-    const unsigned shift = level * slot_bits;
-    const auto digit = static_cast<std::uint64_t>(std::countr_zero(used_[level]));
-    const std::uint64_t above = shift + slot_bits >= 64 ? 0 : (now_ >> (shift + slot_bits)) << (shift + slot_bits);
-    first = std::min(first, std::max(above | (digit << shift), now_));
+    std::uint64_t turn = turn_at(level, now_);
+    std::uint64_t used = used_[2 * level + turn % 2];
+    if (used == 0) used = used_[2 * level + ++turn % 2];
+    if (used == 0) continue;
+    const std::uint64_t slot = turn * slots + static_cast<unsigned>(std::countr_zero(used));
+    first = std::min(first, std::max(slot << (level * slot_bits), now_));
   }
   return first;
+}
+
+// Brings timers of the slots that come next to the next turns of the levels below. What is still there when the slot
+// begins goes down then.
+void TimerWheel::move_ahead() noexcept {
+  for (unsigned level = 1; level < levels; ++level) {
+    const std::uint64_t next_slot = (now_ >> (level * slot_bits)) + 1;
+    const Slot& slot = wheel_[slot_at(level, next_slot << (level * slot_bits))];
+    for (unsigned moved = 0; moved < moved_ahead && slot.first != nullptr; ++moved) {
+      Timer& timer = *slot.first;
+      remove(timer);
+      insert(timer);
+    }
+  }
 }
 
 void TimerWheel::publish_next() noexcept {
@@ -107,9 +122,7 @@ void TimerWheel::advance(TimePoint time) noexcept {
       now_ = tick;
       // Empty the slot that begins at this tick in each level: what is due goes out, the rest further down.
       for (unsigned level = levels; level-- > 0;) {
-        const unsigned digit = static_cast<unsigned>(tick >> (level * slot_bits)) & (slots - 1);
-        if ((used_[level] & (std::uint64_t{1} << digit)) == 0) continue;
-        Timer* timer = wheel_[level * slots + digit].first;
+        Timer* timer = wheel_[slot_at(level, tick)].first;
         while (timer != nullptr) {
           Timer* next = timer->next;
           remove(*timer);
@@ -127,6 +140,7 @@ void TimerWheel::advance(TimePoint time) noexcept {
       now_ = tick + 1;
     }
     if (now_ <= until) now_ = until + 1;
+    move_ahead();
     publish_next();
   }
   while (due != nullptr) {

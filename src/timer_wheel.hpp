@@ -14,10 +14,12 @@ namespace cohort::detail {
 // The timers of one pool: a hierarchical timing wheel. Arming and taking back are O(1), and a timer moves down at most
 // once per level before it fires.
 //
-// Varghese and Lauck, "Hashed and hierarchical timing wheels", SOSP 1987, doi:10.1145/41457.37504.
+// Varghese and Lauck, "Hashed and hierarchical timing wheels", SOSP 1987, doi:10.1145/41457.37504. Other than there a
+// level has the slots of two turns, the present and the next: so what the next turn needs can come down from the level
+// above little by little while this one lasts, instead of all at once, which a million timers would have to wait for.
 //
-// A tick is 2^16 ns, about 66 µs; 8 levels of 64 slots reach beyond the end of the steady clock. A deadline is rounded
-// up to a tick: never early.
+// A tick is 2^16 ns, about 66 µs; 8 levels with turns of 64 slots reach beyond the end of the steady clock. A deadline is
+// rounded up to a tick: never early.
 //
 // Thread safety: all members from any thread. No timer fires under the lock.
 class TimerWheel {
@@ -46,8 +48,10 @@ class TimerWheel {
  private:
   static constexpr unsigned tick_bits = 16;
   static constexpr unsigned slot_bits = 6;
-  static constexpr unsigned slots = 1U << slot_bits;
+  static constexpr unsigned slots = 1U << slot_bits;  // of one turn
   static constexpr unsigned levels = 8;
+  static constexpr unsigned ring = 2 * slots;   // a level's slots: those of even turns, then those of odd ones
+  static constexpr unsigned moved_ahead = 256;  // at most so many timers of each level each time
 
   struct Slot {
     Timer* first = nullptr;
@@ -55,14 +59,23 @@ class TimerWheel {
   };
 
   static std::uint64_t tick_at_or_after(TimePoint time) noexcept;
+  // The turn of a level at a tick, and the index of its slot there.
+  static constexpr std::uint64_t turn_at(unsigned level, std::uint64_t tick) noexcept {
+    const unsigned shift = (level + 1) * slot_bits;
+    return tick >> shift;
+  }
+  static constexpr unsigned slot_at(unsigned level, std::uint64_t tick) noexcept {
+    return level * ring + (static_cast<unsigned>(tick >> (level * slot_bits)) & (ring - 1));
+  }
   void insert(Timer& timer) noexcept;
   void remove(Timer& timer) noexcept;
   [[nodiscard]] std::uint64_t next_tick() const noexcept;
+  void move_ahead() noexcept;
   void publish_next() noexcept;
 
   sync::mutex mutex_;
-  std::array<Slot, slots * levels> wheel_;    // level by level
-  std::array<std::uint64_t, levels> used_{};  // one bit per slot that is not empty
+  std::array<Slot, ring * levels> wheel_;         // level by level
+  std::array<std::uint64_t, 2 * levels> used_{};  // one bit per slot that is not empty, in the order of wheel_
   std::size_t size_ = 0;
   std::uint64_t now_ = 0;             // all ticks before this one have been dealt with
   sync::atomic<Duration::rep> next_;  // written under the mutex

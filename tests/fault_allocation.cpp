@@ -50,6 +50,8 @@ void free_frame_slowly(void* block, std::size_t) noexcept {
   --frames;
   ::operator delete(block);
 }
+void pool_begins() noexcept {}
+void pool_ended() noexcept {}
 std::ptrdiff_t live_frames() noexcept { return frames; }
 
 }  // namespace cohort::detail
@@ -1003,8 +1005,8 @@ TEST_CASE("to let go of futures, streams and tasks allocates nothing", "[R9]") {
   REQUIRE(breaches.count() == 0);
 }
 
-TEST_CASE("a worker whose deque cannot grow goes on through the shared queue", "[R9]") {
-  AsyncExecutor executor(Stage::options(1));
+TEST_CASE("a worker that wakes more tasks than its deque has room for allocates nothing", "[R9]") {
+  AsyncExecutor executor(1);
   AsyncGate gate;
   std::atomic<int> waiting{0}, resumed{0};
   auto body = [&]() -> Task<> {
@@ -1014,17 +1016,43 @@ TEST_CASE("a worker whose deque cannot grow goes on through the shared queue", "
   };
   for (int i = 0; i < 2000; ++i) static_cast<void>(executor.submit(body));
   REQUIRE(eventually([&] { return waiting == 2000; }));
+  std::this_thread::sleep_for(10ms);
+  const Breaches breaches;
   auto open = [&] {
-    fault::plan = {fault::Whose::workers, fault::Which::all_later};
-    fault::first_to_fail = 0;
-    fault::seen = 0;
-    fault::failed = 0;
-    fault::armed = true;
+    const DenyAllocation denied;
     gate.open();
-    fault::armed = false;
   };
   executor.submit(open).get();
+  REQUIRE(breaches.count() == 0);
   executor.shutdown();
-  REQUIRE(fault::failed > 0);
   REQUIRE(resumed == 2000);
+}
+
+TEST_CASE("a worker whose deque cannot grow refuses what is submitted there, and keeps the rest", "[R7][R9]") {
+  AsyncExecutor executor(Stage::options(1));
+  int accepted = 0;
+  int refused = 0;
+  std::atomic<int> ran{0};
+  auto body = [&] { ++ran; };
+  auto submit_many = [&] {
+    fault::plan = {fault::Whose::workers, fault::Which::one};
+    for (int i = 0; i < 2000; ++i) {
+      fault::seen = 0;
+      fault::first_to_fail = 1;  // the task's own memory comes first
+      fault::armed = true;
+      try {
+        static_cast<void>(executor.submit(body));
+        ++accepted;
+      } catch (const std::bad_alloc&) {
+        ++refused;
+      }
+      fault::armed = false;
+    }
+  };
+  executor.submit(submit_many).get();
+  executor.shutdown();
+  REQUIRE(refused > 0);
+  REQUIRE(accepted > 0);
+  REQUIRE(ran == accepted);
+  REQUIRE(executor.stats().succeeded == static_cast<std::uint64_t>(accepted) + 1);
 }

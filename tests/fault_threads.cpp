@@ -48,6 +48,10 @@ constexpr int never = 1 << 30;
 std::atomic<int> threads_left{never};  // how many can still be made
 std::atomic<int> threads_refused{0};
 std::atomic<bool> no_pidfd{false};  // there is no descriptor for a process to be had
+std::atomic<bool> no_keys{false};   // no thread can be given a value that is destroyed with it
+std::atomic<bool> no_values{false};
+std::atomic<int> keys_refused{0};
+std::atomic<int> values_refused{0};
 
 /// From now on so many threads can be made, and no more; until its end.
 class ThreadLimit {
@@ -76,6 +80,26 @@ extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attribute
   return real(thread, attributes, start, argument);
 }
 #endif
+
+extern "C" int pthread_key_create(pthread_key_t* key, void (*destroy)(void*)) noexcept {
+  using Create = int (*)(pthread_key_t*, void (*)(void*));
+  static const auto real = reinterpret_cast<Create>(::dlsym(RTLD_NEXT, "pthread_key_create"));
+  if (no_keys) {
+    ++keys_refused;
+    return EAGAIN;
+  }
+  return real(key, destroy);
+}
+
+extern "C" int pthread_setspecific(pthread_key_t key, const void* value) noexcept {
+  using Set = int (*)(pthread_key_t, const void*);
+  static const auto real = reinterpret_cast<Set>(::dlsym(RTLD_NEXT, "pthread_setspecific"));
+  if (no_values) {
+    ++values_refused;
+    return ENOMEM;
+  }
+  return real(key, value);
+}
 
 // The library asks for a pidfd in this way. Others use it, too: six arguments are as many as there can be, and reading
 // those that were not given does no harm.
@@ -146,6 +170,52 @@ TEST_CASE("an executor whose threads cannot all be made is not made, and none is
   }
   AsyncExecutor executor(4);
   REQUIRE(executor.submit(answer).get() == 42);
+}
+
+namespace {
+
+// A thousand tasks and a nested one; other threads give the frames back.
+int work_for_many_threads() {
+  std::vector<AsyncFuture<int>> futures;
+  int sum = 0;
+  {
+    AsyncExecutor executor(2);
+    for (int i = 0; i < 1000; ++i) futures.push_back(executor.submit(later, 1));
+    for (const AsyncFuture<int>& future : futures) sum += future.get(patience);
+    auto nested = [&executor] { return executor.submit(later, 1).get(); };
+    sum += executor.submit(nested).get(patience);
+  }
+  std::jthread([frames = std::move(futures)]() mutable { frames.clear(); }).join();
+  return sum;
+}
+
+}  // namespace
+
+// Frames are kept by threads that are told of their end, to give them back. There is one key for that in a process: that
+// there is none is only seen when nothing has asked for it before, as when ctest runs this test by itself.
+TEST_CASE("a process that has no key left for thread-specific values works all the same", "[R9][R10]") {
+  pthread_key_t somebody_elses{};
+  REQUIRE(::pthread_key_create(&somebody_elses, nullptr) == 0);
+  no_keys = true;
+  const int sum = work_for_many_threads();
+  no_keys = false;
+  REQUIRE(sum == 1001);
+  REQUIRE(detail::live_frames() == 0);
+  REQUIRE(::pthread_getspecific(somebody_elses) == nullptr);
+  ::pthread_key_delete(somebody_elses);
+  if (keys_refused == 0) WARN("there was a key already: run this test by itself");
+}
+
+TEST_CASE("threads that have no memory for thread-specific values work all the same", "[R9][R10]") {
+  no_values = true;
+  const int sum = work_for_many_threads();
+  no_values = false;
+  REQUIRE(sum == 1001);
+  REQUIRE(detail::live_frames() == 0);
+  REQUIRE((values_refused != 0 || keys_refused != 0));
+  // As soon as there is some, those that are there keep frames, and give them back at their end.
+  REQUIRE(work_for_many_threads() == 1001);
+  REQUIRE(detail::live_frames() == 0);
 }
 
 TEST_CASE("where a blocked worker's place cannot be taken its tasks run all the same", "[R3][R10]") {

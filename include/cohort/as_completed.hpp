@@ -72,8 +72,8 @@ class [[nodiscard]] CompletionStream {
   [[nodiscard]] Next next() noexcept { return Next(*this); }
 
   /// Collects the rest.
-  [[nodiscard]] auto bind(detail::StateBase* task) && {
-    return detail::TaskAwaiter<std::vector<AsyncFuture<T>>>(collect(std::move(*this)), task);
+  [[nodiscard]] auto bind(detail::StateBase*) && {
+    return detail::TaskAwaiter<std::vector<AsyncFuture<T>>>(collect(std::move(*this)));
   }
   [[nodiscard]] auto operator co_await() && { return std::move(*this).bind(nullptr); }
 

@@ -38,6 +38,7 @@ class AsyncPromise {
   AsyncPromise() : state_(&detail::State<T>::create(0)) {
     state_->role = detail::Role::root;
     state_->home = nullptr;
+    state_->sequence_id = 0;
     state_->references.store(detail::StateBase::one_owner, std::memory_order_relaxed);  // relaxed: nobody knows it yet
   }
   AsyncPromise(AsyncPromise&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}

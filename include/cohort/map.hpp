@@ -137,9 +137,7 @@ class [[nodiscard]] ResultStream {
   }
 
   /// Collects the rest; nothing, for void.
-  [[nodiscard]] auto bind(detail::StateBase* task) && {
-    return detail::TaskAwaiter<Collected>(collect(std::move(*this)), task);
-  }
+  [[nodiscard]] auto bind(detail::StateBase*) && { return detail::TaskAwaiter<Collected>(collect(std::move(*this))); }
   [[nodiscard]] auto operator co_await() && { return std::move(*this).bind(nullptr); }
 
   /// An input iteration that blocks, as AsyncFuture::get does.

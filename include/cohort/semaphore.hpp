@@ -99,7 +99,10 @@ class [[nodiscard]] Semaphore::Awaiter {
   Awaiter(const Awaiter&) = delete;
   Awaiter& operator=(const Awaiter&) = delete;
 
-  [[nodiscard]] bool await_ready() const noexcept { return false; }
+  [[nodiscard]] bool await_ready() noexcept {
+    taken_ = !detail::asked_to_stop(task_) && semaphore_->try_acquire();
+    return taken_;
+  }
   COHORT_SUSPEND_OUT_OF_LINE bool await_suspend(std::coroutine_handle<> handle) noexcept { return wait(handle); }
   Permit await_resume() {
     if (!taken_) detail::throw_unless_ready(waiting_.reason(), "");

@@ -27,13 +27,19 @@ struct FinalAwaiter {
   COHORT_SUSPEND_OUT_OF_LINE std::coroutine_handle<> await_suspend(std::coroutine_handle<> handle) const noexcept {
     // A root's frame, with this awaiter in it, is destroyed in finish_root(): nothing of it is touched after.
     StateBase& state = StateBase::of(handle.address());
-    if (state.role == Role::child) {
-      return state.scheduler == state.home ? transfer(state.continuation) : finish_child_away(state);
-    }
-    return state.role == Role::root ? finish_root(state) : finish_branch(state);
+    if (state.role == Role::child) [[likely]]
+      return transfer(state.continuation);
+    if (state.role == Role::root) return finish_root(state);
+    return state.role == Role::branch ? finish_branch(state) : finish_child_away(state);
   }
   void await_resume() const noexcept {}
 };
+
+/// Whether a coroutine with such a promise has a state in front of its frame.
+template <class P>
+inline constexpr bool is_task_promise = false;
+template <class T>
+inline constexpr bool is_task_promise<Promise<T>> = true;
 
 template <class Promise>
 [[nodiscard]] StateBase& state_of(Promise& promise) noexcept {
@@ -72,7 +78,7 @@ template <class Derived>
 struct AwaitTransform {
   template <class T>
   [[nodiscard]] TaskAwaiter<T> await_transform(Task<T>&& task) noexcept {
-    return TaskAwaiter<T>(std::move(task), &state_of(static_cast<Derived&>(*this)));
+    return TaskAwaiter<T>(std::move(task));
   }
 
   template <LibraryAwaitable A>
@@ -188,12 +194,12 @@ class [[nodiscard]] Task {
   Task(const Task&) = delete;
   Task& operator=(const Task&) = delete;
   ~Task() {
-    if (state_ != nullptr) detail::drop_task(*state_);
+    if (state_ != nullptr) detail::State<T>::drop(*state_);
   }
 
   /// Starts the task on the spot; the awaiter is resumed with its value or exception. An rvalue only: a task runs once.
   [[nodiscard]] detail::TaskAwaiter<T> operator co_await() && noexcept {
-    return detail::TaskAwaiter<T>(std::move(*this), nullptr);
+    return detail::TaskAwaiter<T>(std::move(*this));
   }
 
   /// Whether there is a task: not after it has been moved from, awaited or submitted.
@@ -216,17 +222,12 @@ namespace detail {
 template <class T>
 class [[nodiscard]] TaskAwaiter {
  public:
-  TaskAwaiter(Task<T>&& task, StateBase* parent) noexcept : child_(TaskAccess::release(task)), parent_(parent) {}
+  explicit TaskAwaiter(Task<T>&& task) noexcept : child_(TaskAccess::release(task)) {}
   TaskAwaiter(const TaskAwaiter&) = delete;
   TaskAwaiter& operator=(const TaskAwaiter&) = delete;
   ~TaskAwaiter() {
-    if (child_ == nullptr) return;
-    if (child_->outcome.load(std::memory_order_relaxed) == Outcome::pending) [[unlikely]] {  // relaxed: ours
-      drop_task(*child_);
-      return;
-    }
-    child_->destroy_ended_frame();
-    child_->free();
+    if (child_ != nullptr) [[unlikely]]
+      State<T>::drop(*child_);
   }
 
   [[nodiscard]] bool await_ready() const {
@@ -234,28 +235,30 @@ class [[nodiscard]] TaskAwaiter {
       throw_invalid_state("the task has been moved from, awaited or submitted already");
     return false;
   }
-  std::coroutine_handle<> await_suspend(std::coroutine_handle<> parent) noexcept {
-    child_->continuation = parent;
-    if (parent_ != nullptr) [[likely]] {
-      child_->scope = parent_->scope;
-      child_->scheduler = child_->home = parent_->scheduler;
+  template <class P>
+  std::coroutine_handle<> await_suspend(std::coroutine_handle<P> handle) noexcept {
+    child_->continuation = handle;
+    if constexpr (is_task_promise<P>) {
+      const StateBase& parent = StateBase::of(handle.address());
+      child_->scope = parent.scope;
+      child_->scheduler = child_->home = parent.scheduler;
       return transfer(child_->frame());
-    }
-    // A stranger's coroutine: where it runs now is where it goes on, and nothing asks it to stop.
-    child_->scope = nullptr;
-    child_->scheduler = child_->home = thread_context().scheduler;
+    } else {
+      // A stranger's coroutine: where it runs now is where it goes on, and nothing asks it to stop.
+      child_->scope = nullptr;
+      child_->scheduler = child_->home = thread_context().scheduler;
 #if defined(__clang__)
-    return child_->frame();
+      return child_->frame();
 #else
-    resume_here(child_->frame());  // the stack below is not ours to come back to
-    return std::noop_coroutine();
+      resume_here(child_->frame());  // the stack below is not ours to come back to
+      return std::noop_coroutine();
 #endif
+    }
   }
-  T await_resume() { return take_result<T>(*child_); }
+  T await_resume() { return take_last_result<T>(*std::exchange(child_, nullptr)); }
 
  private:
   StateBase* child_;
-  StateBase* parent_;
 };
 
 inline StateBase& adopt_frame(StateBase& state) noexcept {

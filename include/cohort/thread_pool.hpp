@@ -94,16 +94,9 @@ class ThreadPool final : public detail::Scheduler {
 
   /// Pool's part: accepts a task that has not started; from here on the pool owns one of its references.
   /// *Throws*: ExecutorShutdownError, `std::bad_alloc`; then the task was not taken.
-  void submit(detail::StateBase& task) {
-    detail::ThreadContext& context = detail::thread_context();
-    if (context.scheduler == this && plain_) [[likely]] {
-      submit_here(task, context);
-    } else {
-      submit_slowly(task, {});
-    }
-  }
+  void submit(detail::StateBase& task);
   /// Pool's part: the same for a task with a name, for snapshots.
-  void submit(detail::StateBase& task, std::string_view name) { submit_slowly(task, name); }
+  void submit(detail::StateBase& task, std::string_view name);
 
   /// Pool's part. *Throws*: ExecutorShutdownError after shutdown.
   void require_open() const {
@@ -158,34 +151,12 @@ class ThreadPool final : public detail::Scheduler {
   explicit ThreadPool(ExecutorOptions options);
   ~ThreadPool();
 
-  // On one of its own workers, without max_concurrent_tasks.
-  void submit_here(detail::StateBase& task, detail::ThreadContext& context) {
-    if (closed_.load(std::memory_order_relaxed)) [[unlikely]]
-      detail::throw_shut_down();  // relaxed: see shutdown()
-    context.deque->reserve();
-    task.sequence_id = next_sequence_id(*context.counters);
-    task.starts_in_place = true;
-    detail::WorkerCounters::add(context.counters->submitted);
-    context.deque->push_reserved(&task);
-    wake_if_needed();
-  }
+  void submit_here(detail::StateBase& task, detail::ThreadContext& context);
   void submit_slowly(detail::StateBase& task, std::string_view name);
   void submit_from_outside(detail::StateBase& task);
-  std::uint64_t next_sequence_id(detail::WorkerCounters& own) noexcept {
-    if (own.next_sequence_id != own.last_sequence_id) return own.next_sequence_id++;
-    // relaxed: a number, nothing hangs on it
-    if (sequence_.load(std::memory_order_relaxed) < dense_sequence_ids)
-      return sequence_.fetch_add(1, std::memory_order_relaxed);
-    return reserve_sequence_ids(own);
-  }
+  std::uint64_t next_sequence_id(detail::WorkerCounters& own) noexcept;
   std::uint64_t reserve_sequence_ids(detail::WorkerCounters& own) noexcept;
-  void wake_if_needed() noexcept {
-    // seq_cst: after the push, which is seq_cst too. A worker going to sleep first announces itself in idle_, then
-    // looks at the queues: either it sees the push, or we see it.
-    const std::uint64_t idle = idle_.load(std::memory_order_seq_cst);
-    if (idle != 0 && idle < one_searching) [[unlikely]]
-      wake_one();  // somebody sleeps and nobody is searching
-  }
+  void wake_if_needed() noexcept;
 
   // Making and ending.
   void start_threads();
@@ -208,6 +179,7 @@ class ThreadPool final : public detail::Scheduler {
   void work() noexcept;
   void run_node(detail::Node& node) noexcept;
   [[nodiscard]] detail::Node* next(detail::PoolWorker& worker) noexcept;
+  [[nodiscard]] detail::Node* take(detail::PoolWorker& worker) noexcept;
   [[nodiscard]] detail::Node* steal(detail::PoolWorker& thief) noexcept;
   [[nodiscard]] detail::Node* search(detail::PoolWorker& worker, TimePoint until) noexcept;
   [[nodiscard]] bool has_work() const noexcept;

@@ -79,7 +79,7 @@ int main() {
       auto both = when_all(answer(), answer());
       co_await std::move(both);
     });
-    co_await in_task("a permit that is free, taken and given back", {.locked = 9, .locks = 3}, [&]() -> Task<> {
+    co_await in_task("a permit that is free, taken and given back", {.locks = 2}, [&]() -> Task<> {
       static Semaphore semaphore(1);
       auto permit = co_await semaphore.acquire();
     });

@@ -9,6 +9,9 @@
 // lowest. It finds every bug that takes d orderings with a probability of at least 1 / (threads * points ^ (d - 1)).
 // Burckhardt, Kothari, Musuvathi and Nagarakatte, "A randomized scheduler with probabilistic guarantees of finding
 // bugs", ASPLOS 2010, doi:10.1145/1736020.1736040.
+//
+// `bounded`, when it is asked for, goes through all schedules with at most two preemptions, or as many as --bound says:
+// see bounded.hpp. Without a preemption a thread runs until it blocks, ends or yields, and nothing happens for no reason.
 
 #include "explore.hpp"
 
@@ -31,11 +34,13 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <system_error>
 #include <thread>
 #include <unordered_set>
 
+#include "bounded.hpp"
 #include "memory.hpp"
 
 namespace explore {
@@ -58,12 +63,13 @@ struct Thread {
 
 namespace {
 
-enum class Strategy { random, pct3, pct5 };
-constexpr std::array<const char*, 3> strategy_names{"random", "pct3", "pct5"};
+enum class Strategy { random, pct3, pct5, bounded };
+constexpr std::array<const char*, 4> strategy_names{"random", "pct3", "pct5", "bounded"};
 
 constexpr unsigned most_threads = 16;
-constexpr std::uint64_t most_steps = 50'000;    // more is a livelock
-constexpr std::uint64_t most_in_a_row = 2'000;  // pct: of one thread while others could run; then it is the lowest
+constexpr std::uint64_t most_steps = 50'000;  // more is a livelock
+constexpr std::size_t most_choices = 4 * most_steps;
+constexpr std::uint64_t most_in_a_row = 2'000;  // pct, bounded: of one thread while others could run; then they do
 constexpr std::uint64_t warm_up = 64;           // executions to find out how long the scenario is
 constexpr std::uint64_t vacuous_below = 3'000;  // so few executions need not meet every outcome
 
@@ -98,6 +104,7 @@ struct Run {
   unsigned runnable = 0;
   Thread* current = nullptr;
   Random random;
+  std::unique_ptr<BoundedSearch> search;  // of the strategy `bounded`
   TimePoint now;
   std::uint64_t steps = 0;
   std::uint64_t choices = 0;  // steps at which more than one thread could run
@@ -179,8 +186,10 @@ void print_failure(const char* what) noexcept {
     print_location(thread.doing.where);
     std::fputc('\n', stderr);
   }
-  std::fprintf(stderr, "To see it again: explore %s --strategy=%s --seed=%llu\n", r.scenario->id.c_str(),
-               strategy_names[static_cast<std::size_t>(r.strategy)], static_cast<unsigned long long>(r.seed));
+  const std::string how =
+      r.strategy == Strategy::bounded ? "schedule=" + r.search->text() : "seed=" + std::to_string(r.seed);
+  std::fprintf(stderr, "To see it again: explore %s --strategy=%s --%s\n", r.scenario->id.c_str(),
+               strategy_names[static_cast<std::size_t>(r.strategy)], how.c_str());
 }
 
 extern "C" void on_signal(int signal) {
@@ -212,14 +221,34 @@ Thread* any_runnable(unsigned count, Accept accept) noexcept {
   fail("explore: the number of threads that can run is wrong");
 }
 
-// The next in turn after the current one, but for the one whose calm it is.
-Thread& choose_calmly() noexcept {
+// Of those that can run and are acceptable, the current one comes first, then the others in turn.
+template <class Accept>
+Thread& nth_in_turn(unsigned n, Accept accept) noexcept {
   Run& r = run();
-  for (unsigned i = 1; i < most_threads; ++i) {
+  for (unsigned i = 0; i < r.used; ++i) {
     Thread& thread = r.threads[(static_cast<unsigned>(r.current->number) + i) % r.used];
-    if (thread.runnable && &thread != r.calm) return thread;
+    if (thread.runnable && accept(thread) && n-- == 0) return thread;
   }
   fail("explore: the number of threads that can run is wrong");
+}
+
+// The next in turn after the current one, but for the one whose calm it is.
+Thread& choose_calmly() noexcept {
+  return nth_in_turn(0, [&r = run()](const Thread& thread) { return &thread != r.current && &thread != r.calm; });
+}
+
+// The current one goes on if it can: to choose another costs a preemption.
+Thread& choose_within_bound() noexcept {
+  Run& r = run();
+  const bool can_go_on = r.current->runnable;
+  if (!can_go_on) r.in_a_row = 0;
+  if (++r.in_a_row > most_in_a_row) {
+    r.in_a_row = 0;
+    return nth_in_turn(1, [](const Thread&) { return true; });
+  }
+  const unsigned chosen = r.search->choose(r.runnable, can_go_on);
+  if (chosen != 0) r.in_a_row = 0;
+  return nth_in_turn(chosen, [](const Thread&) { return true; });
 }
 
 // Who goes next, when at least one can.
@@ -231,6 +260,8 @@ Thread& choose() noexcept {
   Thread* next = nullptr;
   if (r.strategy == Strategy::random) {
     next = any_runnable(r.runnable, [](const Thread&) { return true; });
+  } else if (r.strategy == Strategy::bounded) {
+    next = &choose_within_bound();
   } else {
     for (unsigned i = 0; i < r.change_count; ++i) {
       if (r.changes[i] == r.choices) r.current->priority = --r.lowest;
@@ -310,6 +341,8 @@ void give_way(const Operation& operation) noexcept {
   if (r.runnable > 1) {
     if (r.calm != nullptr) {
       go_to(choose_calmly());
+    } else if (r.strategy == Strategy::bounded) {
+      go_to(nth_in_turn(0, [](const Thread& thread) { return &thread != self; }));  // in turn, so that all come by
     } else if (r.strategy == Strategy::random) {
       ++r.choices;
       go_to(*any_runnable(r.runnable - 1, [](const Thread& thread) { return &thread != self; }));
@@ -321,7 +354,11 @@ void give_way(const Operation& operation) noexcept {
   count_step(operation);
 }
 
-bool whim(unsigned one_in) noexcept { return simulated() && run().calm == nullptr && run().random.below(one_in) == 0; }
+bool whim(unsigned one_in) noexcept {
+  Run& r = run();
+  if (!simulated() || r.calm != nullptr) return false;
+  return r.strategy == Strategy::bounded ? r.search->choose(2, true) != 0 : r.random.below(one_in) == 0;
+}
 
 bool block(const Operation& operation, TimePoint deadline) noexcept {
   Run& r = run();
@@ -355,7 +392,10 @@ void wake_one(const void* object) noexcept {
   for (unsigned i = 0; i < r.used; ++i) {
     if (r.threads[i].blocked_on == object) blocked[count++] = &r.threads[i];
   }
-  if (count != 0) set_runnable(*blocked[r.random.below(count)]);
+  if (count == 0) return;
+  set_runnable(*blocked[r.strategy != Strategy::bounded ? r.random.below(count)
+                        : count == 1                    ? 0
+                                                        : r.search->choose(static_cast<unsigned>(count), false)]);
 }
 
 void wake_all(const void* object) noexcept {
@@ -371,7 +411,8 @@ int thread_number() noexcept { return self != nullptr ? self->number : 0; }
 TimePoint now() noexcept { return run().now; }
 
 Calm::Calm() noexcept {
-  if (!whim(3)) run().calm = self;
+  Run& r = run();
+  if (r.strategy == Strategy::bounded || r.random.below(3) != 0) r.calm = self;
 }
 
 void Calm::end(Where where) noexcept {
@@ -489,7 +530,8 @@ std::size_t execute(const Scenario& scenario, Strategy strategy, std::uint64_t s
   r.calm = nullptr;
   r.refuses_threads = false;
   r.now = TimePoint(std::chrono::seconds(1000));
-  r.change_count = strategy == Strategy::random ? 0 : strategy == Strategy::pct3 ? 2 : 4;
+  r.change_count = strategy == Strategy::pct3 ? 2 : strategy == Strategy::pct5 ? 4 : 0;
+  if (strategy == Strategy::bounded) r.search->begin();
   for (unsigned i = 0; i < r.change_count; ++i) r.changes[i] = 1 + r.random.below(r.expected_choices);
   Thread& main = r.threads.front();
   self = &main;
@@ -527,6 +569,8 @@ struct Arguments {
   double seconds = 0;
   std::vector<Strategy> strategies;
   std::uint64_t seed = 0;
+  unsigned bound = 2;
+  std::optional<std::string> schedule;
   std::uint64_t trace = 100;
 };
 
@@ -536,9 +580,12 @@ struct Arguments {
                "explore list\n"
                "explore [SCENARIO...] [--executions=N] [--seconds=S] [--strategy=random|pct3|pct5] [--seed=N] "
                "[--trace=N]\n"
+               "explore [SCENARIO...] --strategy=bounded [--bound=N] [--schedule=S] [--executions=N] [--seconds=S]\n"
                "  SCENARIO      S9, or all; S9 stands for all whose names begin with \"S9-\", too\n"
                "  --executions  of each scenario, all strategies together; 60000 if there is no other limit\n"
                "  --seed        runs this one only, if --executions does not say otherwise\n"
+               "  --bound       the most preemptions of a schedule, of which all are tried; 2 if it is not there\n"
+               "  --schedule    runs this one only, as a failure has printed it\n"
                "  --trace       how many steps to show after a failure\n",
                wrong);
   std::exit(2);
@@ -557,6 +604,10 @@ Arguments parse(int argc, char** argv) {
         arguments.seconds = std::stod(value);
       } else if (name == "--seed") {
         arguments.seed = std::stoull(value);
+      } else if (name == "--bound") {
+        arguments.bound = static_cast<unsigned>(std::stoul(value));
+      } else if (name == "--schedule") {
+        arguments.schedule = value;
       } else if (name == "--trace") {
         arguments.trace = std::max<std::uint64_t>(1, std::stoull(value));
       } else if (name == "--strategy") {
@@ -575,19 +626,77 @@ Arguments parse(int argc, char** argv) {
     }
   }
   if (arguments.strategies.empty()) arguments.strategies = {Strategy::random, Strategy::pct3, Strategy::pct5};
+  // `bounded` comes to an end by itself, and stands alone.
+  const bool bounded = arguments.strategies.back() == Strategy::bounded;
+  if (arguments.schedule.has_value() && !bounded) usage("A schedule is for the strategy bounded.");
+  if (bounded && arguments.strategies.size() != 1) usage("The strategy bounded stands alone.");
   if (arguments.executions == 0) {
-    arguments.executions = arguments.seed != 0      ? arguments.strategies.size()
-                           : arguments.seconds != 0 ? std::uint64_t(-1)
-                                                    : 60'000;
+    arguments.executions = arguments.schedule.has_value()      ? 1
+                           : bounded || arguments.seconds != 0 ? std::uint64_t(-1)
+                           : arguments.seed != 0               ? arguments.strategies.size()
+                                                               : 60'000;
   }
   if (arguments.seed == 0) arguments.seed = 1;
   return arguments;
+}
+
+void print_outcomes(const Scenario& scenario, const std::vector<std::uint64_t>& met) {
+  std::printf("  outcomes:");
+  for (std::size_t i = 0; i < met.size(); ++i) {
+    std::printf("%s %s %llu", i == 0 ? "" : ",", scenario.outcomes[i].c_str(), static_cast<unsigned long long>(met[i]));
+  }
+  std::printf("\n");
+  std::fflush(stdout);
 }
 
 bool is_asked_for(const Scenario& scenario, const std::vector<std::string>& names) {
   return names.empty() || std::any_of(names.begin(), names.end(), [&](const std::string& name) {
            return name == "all" || scenario.id == name || scenario.id.compare(0, name.size() + 1, name + "-") == 0;
          });
+}
+
+// Returns the number of executions: all schedules without a preemption, then all with at most one, and so on up to the
+// bound, if nothing ends the search before.
+std::uint64_t exhaust_scenario(const Scenario& scenario, const Arguments& arguments) {
+  Run& r = run();
+  std::printf("%s: %s\n", scenario.id.c_str(), scenario.title.c_str());
+  if (arguments.schedule.has_value()) {
+    r.search = std::make_unique<BoundedSearch>(*arguments.schedule);
+    r.execution = 1;
+    execute(scenario, Strategy::bounded, 1, false);
+    return 1;
+  }
+  // What is made once and kept is there before anything counts.
+  r.search = std::make_unique<BoundedSearch>(0, most_choices);
+  r.execution = 0;
+  execute(scenario, Strategy::bounded, 1, false);
+
+  std::vector<std::uint64_t> met(scenario.outcomes.size());
+  const TimePoint begin = std::chrono::steady_clock::now();
+  bool all = true;
+  std::uint64_t count = 0;
+  std::printf("  all schedules with at most so many preemptions:");
+  for (unsigned bound = 0; all && bound <= arguments.bound; ++bound) {
+    r.search = std::make_unique<BoundedSearch>(bound, most_choices);
+    const std::uint64_t fewer = std::exchange(count, 0);
+    all = false;
+    while (!all && r.execution < arguments.executions &&
+           (arguments.seconds == 0 || seconds_since(begin) < arguments.seconds)) {
+      ++r.execution;
+      ++count;
+      ++met[execute(scenario, Strategy::bounded, 1, true)];
+      all = !r.search->next();
+    }
+    if (count == fewer) {
+      std::printf(", and there are no more");
+      break;
+    }
+    std::printf("%s %u: %s%llu", bound == 0 ? "" : ",", bound, all ? "" : "not all but ",
+                static_cast<unsigned long long>(count));
+  }
+  std::printf("\n  %.0f per second\n", static_cast<double>(r.execution) / seconds_since(begin));
+  print_outcomes(scenario, met);
+  return r.execution;
 }
 
 // Returns the number of executions. They go through the strategies in turn, each with the seeds 1, 2, 3, …
@@ -630,15 +739,8 @@ std::uint64_t explore_scenario(const Scenario& scenario, const Arguments& argume
                 figures.schedules.size(), executions / figures.seconds, static_cast<double>(figures.steps) / executions,
                 static_cast<unsigned long long>(figures.choices));
   }
-  std::printf("  outcomes:");
-  bool missed = false;
-  for (std::size_t i = 0; i < met.size(); ++i) {
-    std::printf("%s %s %llu", i == 0 ? "" : ",", scenario.outcomes[i].c_str(), static_cast<unsigned long long>(met[i]));
-    missed = missed || met[i] == 0;
-  }
-  std::printf("\n");
-  std::fflush(stdout);
-  if (missed && r.execution >= vacuous_below) {
+  print_outcomes(scenario, met);
+  if (r.execution >= vacuous_below && std::find(met.begin(), met.end(), std::uint64_t{0}) != met.end()) {
     std::fprintf(stderr, "%s FAILED: an outcome never came: it is not allowed, or the scenario does not get there\n",
                  scenario.id.c_str());
     _exit(1);
@@ -687,7 +789,8 @@ int main_program(int argc, char** argv) {
   const TimePoint begin = std::chrono::steady_clock::now();
   for (const Scenario* scenario : Scenario::all()) {
     if (!is_asked_for(*scenario, arguments.scenarios)) continue;
-    executions += explore_scenario(*scenario, arguments);
+    executions += arguments.strategies.front() == Strategy::bounded ? exhaust_scenario(*scenario, arguments)
+                                                                    : explore_scenario(*scenario, arguments);
     ++scenarios;
   }
   if (scenarios == 0) usage("There is no such scenario.");

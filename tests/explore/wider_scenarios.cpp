@@ -480,4 +480,80 @@ const Scenario s19_block("S19-block", "a callback blocks for what the same end h
   return "values";
 });
 
+// A task submits others and runs them in place until it is refused, and then waits, with the worker free. Another worker
+// that adds up what was submitted before what has left may miss the last child in the one, and have it in the other, for
+// the parent: it must not take that for the end.
+const Scenario s3_waits("S3-waits", "a task's children end meets shutdown that drains", {"slept"}, [] {
+  explore::Calm calm;
+  cohort::detail::sync::atomic<bool> go{false};
+  AsyncExecutor executor(2);
+  const AsyncFuture<void> parent = executor.submit([&]() -> Task<> {
+    go.wait(false);
+    try {
+      for (int i = 0; i < 10; ++i) {
+        AsyncFuture<void> child = executor.submit([] {});
+        co_await std::move(child);
+      }
+    } catch (const cohort::ExecutorShutdownError&) {
+    }
+    co_await cohort::sleep_for(10ms);
+  });
+  calm.end();
+  go.store(true);
+  go.notify_one();
+  executor.shutdown();
+  check(parent.done() && !parent.cancelled(), "what is accepted is done after shutdown");
+  return "slept";
+});
+
+explore::Stranger nap(bool& over) {
+  co_await cohort::sleep_for(10ms);
+  over = true;
+}
+
+// The end of a task arms a timer, in a callback, and hands over to what keeps the worker busy. That goes through no queue,
+// and wakes nobody: the worker that sleeps must be told of the clock by itself.
+const Scenario s15_handed_over("S15-handed-over", "a timer meets the worker that armed it, and was handed what is next",
+                               {"in time"}, [] {
+                                 explore::Calm calm;
+                                 AsyncPromise<int> promise;
+                                 AsyncExecutor executor(2);
+                                 bool over = false;
+                                 const AsyncFuture<int> first = executor.submit(
+                                     [](AsyncFuture<int> awaited) -> Task<int> { co_return co_await awaited; },
+                                     promise.get_future());
+                                 first.add_done_callback([&over](const auto&) { nap(over); });
+                                 const AsyncFuture<void> busy = executor.submit(
+                                     [&over](AsyncFuture<int> awaited) -> Task<> {
+                                       co_await awaited;
+                                       while (!over) {
+                                         explore::advance(20ms);
+                                         cohort::detail::sync::yield();
+                                       }
+                                     },
+                                     first);
+                                 calm.end();
+                                 promise.set_result(5);
+                                 busy.get();
+                                 return "in time";
+                               });
+
+// A thread wants its worker back from one that has just been handed what is next: that must not wait for a worker, too.
+const Scenario s18_handed_over(
+    "S18-handed-over", "a thread wants its place back from one that is handed what is next", {"values"}, [] {
+      explore::Calm calm;
+      AsyncPromise<int> promises[2];
+      const auto await = [](AsyncFuture<int> awaited) -> Task<int> { co_return co_await awaited; };
+      AsyncExecutor executor(1);
+      const AsyncFuture<int> first = executor.submit(await, promises[0].get_future());
+      const AsyncFuture<int> second = executor.submit(await, first);
+      const AsyncFuture<int> blocked =
+          executor.submit([](const AsyncFuture<int>& awaited) { return awaited.get(); }, promises[1].get_future());
+      calm.end();
+      jthread completer([&] { promises[1].set_result(6); });
+      promises[0].set_result(5);
+      check(second.get() == 5 && blocked.get() == 6, "the values");
+      return "values";
+    });
+
 }  // namespace

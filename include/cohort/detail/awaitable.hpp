@@ -72,7 +72,9 @@ class Relay {
  public:
   struct promise_type {
     static void* operator new(std::size_t size) { return allocate_frame(size); }
-    static void operator delete(void* frame, std::size_t size) noexcept { free_frame(frame, size); }
+    static void operator delete(void* frame, std::size_t size) noexcept {
+      free_frame(frame, FrameCache::class_of(size));
+    }
     [[nodiscard]] Relay get_return_object() noexcept {
       return Relay(std::coroutine_handle<promise_type>::from_promise(*this));
     }

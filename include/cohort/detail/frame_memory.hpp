@@ -30,10 +30,14 @@ struct FrameList {
 struct FrameCache {
   static constexpr std::size_t class_size = 32;
   static constexpr std::size_t class_count = 64;  // up to 2 KiB; larger frames are rare and go to operator new
+  static constexpr std::size_t no_class = class_count;
 
-  static constexpr std::size_t class_of(std::size_t size) noexcept { return (size - 1) / class_size; }
+  static constexpr std::size_t class_of(std::size_t size) noexcept {
+    const std::size_t index = (size - 1) / class_size;
+    return index < class_count ? index : no_class;
+  }
 
-  std::array<FrameList, class_count> lists;
+  std::array<FrameList, class_count + 1> lists;  // that of no_class is always empty, and without room
   std::atomic<std::ptrdiff_t> obtained;  // blocks from operator new, less those given back; written by the owner only
   FrameCache* next;                      // the list of all threads' caches; under the store's mutex
   FrameCache* previous;
@@ -49,7 +53,7 @@ inline FrameCache& frame_cache() noexcept { return this_thread_frame_cache; }
 
 // When this thread has no block of that class, or no room for one.
 [[nodiscard]] void* allocate_frame_slowly(std::size_t size);
-void free_frame_slowly(void* block, std::size_t size) noexcept;
+void free_frame_slowly(void* block, std::size_t frame_class) noexcept;
 
 /// Memory for one task: its shared state and its coroutine frame in one block.
 ///
@@ -59,31 +63,30 @@ void free_frame_slowly(void* block, std::size_t size) noexcept;
 ///
 /// *Throws*: `std::bad_alloc`. *Thread safety*: any thread. *Complexity*: O(1), no atomic operation in the common case.
 [[nodiscard]] inline void* allocate_frame(std::size_t size) {
-  const std::size_t index = FrameCache::class_of(size);
-  if (index < FrameCache::class_count) [[likely]] {
-    FrameList& list = frame_cache().lists[index];
-    if (FrameBlock* const block = list.first; block != nullptr) [[likely]] {
-      list.first = block->next;
-      list.room.store(list.room.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);  // relaxed: own
-      return block;
-    }
-  }
-  return allocate_frame_slowly(size);
+  FrameList& list = frame_cache().lists[FrameCache::class_of(size)];
+  FrameBlock* const block = list.first;
+  if (block == nullptr) [[unlikely]]
+    return allocate_frame_slowly(size);
+  list.first = block->next;
+  list.room.store(list.room.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);  // relaxed: own
+  return block;
 }
 
-/// Gives back a block of `allocate_frame(size)`; never allocates.
-inline void free_frame(void* block, std::size_t size) noexcept {
-  const std::size_t index = FrameCache::class_of(size);
-  if (index < FrameCache::class_count) [[likely]] {
-    FrameList& list = frame_cache().lists[index];
-    if (const std::uint32_t room = list.room.load(std::memory_order_relaxed); room != 0) [[likely]] {  // relaxed: own
-      list.room.store(room - 1, std::memory_order_relaxed);                                            // relaxed: own
-      list.first = ::new (block) FrameBlock{list.first, nullptr};
-      return;
-    }
-  }
-  free_frame_slowly(block, size);
+/// Gives back a block of `allocate_frame(size)`, of the class `class_of(size)`; never allocates.
+inline void free_frame(void* block, std::size_t frame_class) noexcept {
+  FrameList& list = frame_cache().lists[frame_class];
+  const std::uint32_t room = list.room.load(std::memory_order_relaxed);  // relaxed: own
+  if (room == 0) [[unlikely]]
+    return free_frame_slowly(block, frame_class);
+  list.room.store(room - 1, std::memory_order_relaxed);  // relaxed: own
+  auto* const freed = ::new (block) FrameBlock;
+  freed->next = list.first;
+  list.first = freed;
 }
+
+/// While a pool lives free blocks are kept for its next tasks; when the last has ended most go back to `operator delete`.
+void pool_begins() noexcept;
+void pool_ended() noexcept;
 
 /// How many blocks are in use in the whole process. For tests: exact when no thread is allocating or freeing.
 [[nodiscard]] std::ptrdiff_t live_frames() noexcept;

@@ -49,6 +49,15 @@ ReadType<T> read_result(StateBase& state) {
 /// The value of a done future for one who gives up his handle, which this drops.
 template <class T>
 T take_shared_result(StateBase& state) {
+  // acquire, both: the last sees what those who dropped theirs did with the state, as in drop().
+  if (state.references.load(std::memory_order_acquire) == StateBase::one_handle &&
+      state.outcome.load(std::memory_order_acquire) == Outcome::value) [[likely]] {
+    struct Free {
+      ~Free() { State<T>::free_with_value(state); }
+      StateBase& state;
+    } const end{state};
+    return take_result<T>(state, Outcome::value);
+  }
   struct Drop {
     ~Drop() { state.drop(StateBase::one_handle); }
     StateBase& state;
@@ -56,10 +65,8 @@ T take_shared_result(StateBase& state) {
   Outcome outcome = state.outcome.load(std::memory_order_acquire);  // acquire: as above
   if (outcome != Outcome::value) [[unlikely]]
     throw_outcome(state, outcome);
-  if constexpr (std::is_void_v<T>) {
-    return;
-  } else if constexpr (std::is_reference_v<T>) {
-    return State<T>::of(state).result.get();
+  if constexpr (std::is_void_v<T> || std::is_reference_v<T>) {
+    return take_result<T>(state, Outcome::value);
   } else {
     T& value = State<T>::of(state).result.get();
     if constexpr (copyable<T>) {
@@ -83,13 +90,8 @@ class FutureAwaiterBase : protected InlineAwait {
 
   [[nodiscard]] bool await_ready() const noexcept { return task->done() && !asked_to_stop(); }
 
-  COHORT_SUSPEND_OUT_OF_LINE std::coroutine_handle<> await_suspend(std::coroutine_handle<> handle) {
-    if (parent != nullptr && thread_context().deque != nullptr && thread_context().deque->newest() == task &&
-        try_run_inline()) {
-      return transfer(task->frame());
-    }
-    return wait(handle) ? std::noop_coroutine() : handle;
-  }
+  // Not inline: for so much code the coroutine would save more registers at each of its resumptions.
+  std::coroutine_handle<> await_suspend(std::coroutine_handle<> handle);
 
  protected:
   /// What a wait with a deadline needs more.
@@ -125,32 +127,8 @@ class FutureAwaiterBase : protected InlineAwait {
     StateBase* awaited;
   };
 
-  // The awaited task lies on top of this worker's deque: takes it, to be continued into like a child.
-  bool try_run_inline() noexcept {
-    ThreadContext& context = thread_context();
-    // Now and then through the worker's loop instead: a task that submits and awaits for ever must not keep it from all else.
-    if ((++context.inline_runs & 255U) == 0) [[unlikely]]
-      return false;
-    if (deadline_ != nullptr || context.scheduler != parent->scheduler || asked_to_stop() ||
-        context.deque->pop() != task) {
-      return false;
-    }
-    // acquire: sees the doings of handles that are gone, as in StateBase::drop()
-    if (consumes && task->references.load(std::memory_order_acquire) == StateBase::one_handle + StateBase::one_owner) {
-      task->own_scope.start_alone();  // ours is the only handle, and the queue's entry is gone: nobody else sees it
-    } else if (!task->own_scope.try_start()) {
-      task->drop(StateBase::one_owner);
-      return false;
-    }
-    previous = context.inline_awaits;
-    context.inline_awaits = this;
-    context.current = &task->own_scope;
-    task->inline_await = this;
-    WorkerCounters::add(context.counters->started);
-    return true;
-  }
-
-  bool wait(std::coroutine_handle<> handle);
+  bool try_run_inline(ThreadContext& context) noexcept;
+  std::coroutine_handle<> wait(std::coroutine_handle<> handle);
   void begin_wait(std::coroutine_handle<> handle) noexcept;
 
   [[nodiscard]] bool asked_to_stop() const noexcept { return !deaf_ && detail::asked_to_stop(parent); }

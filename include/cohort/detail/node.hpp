@@ -5,10 +5,10 @@ namespace cohort::detail {
 /// What a scheduler moves about: something to run once, linked through itself so that queueing never allocates.
 ///
 /// The node lives in what it runs (a task's state, a waiting coroutine's frame), whose owner keeps it alive until `run`
-/// is called. `run` may free it.
+/// is called. `run` may free it. Both members are set by who queues it: one is made for every call of a coroutine.
 struct Node {
-  Node* next = nullptr;
-  void (*run)(Node&) noexcept = nullptr;
+  Node* next;
+  void (*run)(Node&) noexcept;
 };
 
 /// A first-in, first-out list of nodes. Not thread-safe.

@@ -23,10 +23,11 @@ namespace cohort::detail {
 
 /// What a task is to those around it: who is told when it ends.
 enum class Role : std::uint8_t {
-  created,  // its frame is being made: if that fails, the memory goes with it
-  child,    // of the coroutine that awaits it; or not started yet
-  root,     // of a future: submitted to an executor, or the result of a promise
-  branch,   // of a Latch: one of several that run at once
+  created,     // its frame is being made: if that fails, the memory goes with it
+  child,       // of the coroutine that awaits it; or not started yet
+  child_away,  // the same, on another scheduler than its parent's
+  root,        // of a future: submitted to an executor, or the result of a promise
+  branch,      // of a Latch: one of several that run at once
 };
 
 /// Something to be told, once, when a future is done. May be destroyed by being told.
@@ -56,7 +57,7 @@ struct alignas(frame_alignment) StateBase : Node {
   StateBase(void (*destroy)(StateBase&) noexcept, std::size_t offset, std::size_t size) noexcept
       : destroy_result(destroy),
         block_offset(static_cast<std::uint32_t>(offset)),
-        block_size(static_cast<std::uint32_t>(size)) {}
+        frame_class(static_cast<std::uint32_t>(FrameCache::class_of(size))) {}
   StateBase(const StateBase&) = delete;
   StateBase& operator=(const StateBase&) = delete;
 
@@ -99,11 +100,12 @@ struct alignas(frame_alignment) StateBase : Node {
   /// Destroys the result and gives the block back.
   void free() noexcept {
     if (destroy_result != nullptr) destroy_value();
-    void* const block = reinterpret_cast<std::byte*>(this) - block_offset;
-    const std::size_t size = block_size;
-    this->~StateBase();
-    free_frame(block, size);
+    std::destroy_at(&own_scope);
+    std::destroy_at(&error);
+    free_block();
   }
+  /// Gives the block back, when nothing in the state needs to be destroyed any more.
+  void free_block() noexcept { free_frame(reinterpret_cast<std::byte*>(this) - block_offset, frame_class); }
   /// Destroys the result, if there is one.
   void destroy_value() noexcept;
 
@@ -111,7 +113,8 @@ struct alignas(frame_alignment) StateBase : Node {
   sync::atomic<std::uint64_t> references{
       0};           // handles in the low half; in the high half those who run or queue the task
   Scope own_scope;  // a root's or branch's own, when it is cancelled by itself
-  // Set when it becomes a child, a root or a branch; `home` also for a promise, which has none.
+  // Not set until it becomes a child, a root or a branch, as far as that has it: this is made for every call of a
+  // coroutine. `home` is also set for a promise, which has none.
   Scope* scope;          // what it is cancelled with: own_scope, or its parent's
   Scheduler* scheduler;  // where it runs now
   Scheduler* home;       // child and branch: where the parent runs. Root: where it was submitted
@@ -122,17 +125,20 @@ struct alignas(frame_alignment) StateBase : Node {
   };
   std::exception_ptr error;
   void (*destroy_result)(StateBase&) noexcept;  // null when there is nothing to do
-  std::uint64_t sequence_id = 0;  // root: its submission number. Branch: its index, and what it is charged with
-  std::uint32_t block_offset;     // from the start of the block to the state
-  std::uint32_t block_size;
+  std::uint64_t sequence_id;   // root: its submission number. Branch: its index, and what it is charged with
+  std::uint32_t block_offset;  // from the start of the block to the state
+  std::uint32_t frame_class;   // of the block
   sync::atomic<Outcome> outcome{Outcome::pending};
   Role role = Role::created;
   // Root: may be started by whoever waits for it, and is counted by nothing but WorkerCounters when it runs on a worker
   // of its home.
   bool starts_in_place = false;
   bool arguments_trivial = false;  // nothing in the frame needs to be destroyed once the coroutine has ended
-  bool admitted = false;           // root: has its place among max_concurrent_tasks; the pool's
+  bool admitted;                   // root: has its place among max_concurrent_tasks; the pool's
 };
+
+/// Destroys a task that has not started; in a loop, since it may hold others that hold others.
+void drop_unstarted(StateBase& state) noexcept;
 
 /// Room for a result of type T, in front of its StateBase.
 template <class T>
@@ -206,6 +212,30 @@ struct alignas(state_alignment<T>) State {
     return state->base;
   }
 
+  /// Ends a child that has run to its end: what free() does, without asking for what a child cannot have.
+  static void free_child(StateBase& child, Outcome outcome) noexcept {
+    child.destroy_ended_frame();
+    if (outcome == Outcome::value) [[likely]] {
+      if constexpr (!has_trivial_result<T>) of(child).result.destroy();
+    } else {
+      std::destroy_at(&child.error);
+    }
+    child.free_block();
+  }
+  /// Ends a task that is a Task's: not started, or a child or a branch that has run to its end.
+  static void drop(StateBase& task) noexcept {
+    const Outcome outcome = task.outcome.load(std::memory_order_relaxed);  // relaxed: ours alone
+    if (outcome == Outcome::pending) return drop_unstarted(task);
+    std::destroy_at(&task.own_scope);  // a branch may have had one
+    free_child(task, outcome);
+  }
+  /// Ends a root that has a value, and so no error.
+  static void free_with_value(StateBase& root) noexcept {
+    if constexpr (!has_trivial_result<T>) of(root).result.destroy();
+    std::destroy_at(&root.own_scope);
+    root.free_block();
+  }
+
   ResultSlot<T> result;
   // The base is last, whatever the alignment: its frame comes right behind it.
   [[no_unique_address]] Padding<(state_alignment<T> - sizeof(StateBase) % state_alignment<T>) % state_alignment<T>>
@@ -221,10 +251,9 @@ struct alignas(state_alignment<T>) State {
   static void destroy_result(StateBase& base) noexcept { of(base).result.destroy(); }
 };
 
-/// The result of a task that has ended and that nobody else looks at: moved out, or thrown.
 template <class T>
-T take_result(StateBase& base) {
-  if (base.outcome.load(std::memory_order_relaxed) == Outcome::value) [[likely]] {  // relaxed: we have it alone
+T take_result(StateBase& base, Outcome outcome) {
+  if (outcome == Outcome::value) [[likely]] {
     if constexpr (std::is_void_v<T>) {
       return;
     } else if constexpr (std::is_reference_v<T>) {
@@ -234,6 +263,23 @@ T take_result(StateBase& base) {
     }
   }
   std::rethrow_exception(std::move(base.error));
+}
+
+/// The result of a task that has ended and that nobody else looks at: moved out, or thrown.
+template <class T>
+T take_result(StateBase& base) {
+  return take_result<T>(base, base.outcome.load(std::memory_order_relaxed));  // relaxed: we have it alone
+}
+
+/// The same of a child, which is over then.
+template <class T>
+T take_last_result(StateBase& child) {
+  struct End {
+    ~End() { State<T>::free_child(child, outcome); }
+    StateBase& child;
+    const Outcome outcome;
+  } const end{child, child.outcome.load(std::memory_order_relaxed)};  // relaxed: as above
+  return take_result<T>(child, end.outcome);
 }
 
 // Under here: what src/state.cpp does off the hot path.
@@ -264,15 +310,23 @@ std::coroutine_handle<> finish_root(StateBase& state) noexcept;
 /// The end of a child that has moved to another scheduler than its parent's, which continues on its own.
 std::coroutine_handle<> finish_child_away(StateBase& state) noexcept;
 
+/// Runs a branch from a queue.
+void run_branch(Node& node) noexcept;
+
 /// Makes a task that has not started a branch: the `index`th of `latch`'s, to run on `scheduler`, cancelled with
 /// `scope`. As a node it then starts.
-void begin_branch(StateBase& state, Latch& latch, std::size_t index, Scheduler* scheduler, Scope* scope) noexcept;
+inline void begin_branch(StateBase& state, Latch& latch, std::size_t index, Scheduler* scheduler,
+                         Scope* scope) noexcept {
+  state.role = Role::branch;
+  state.latch = &latch;
+  state.sequence_id = index;
+  state.scheduler = state.home = scheduler;
+  state.scope = scope;
+  state.run = &run_branch;
+}
 
 /// The end of a branch.
 std::coroutine_handle<> finish_branch(StateBase& state) noexcept;
-
-/// Destroys a task: one that never started in a loop, since it may hold others that hold others.
-void drop_task(StateBase& state) noexcept;
 
 /// Stores the exception being handled.
 void store_current_exception(StateBase& state) noexcept;
@@ -282,6 +336,7 @@ inline void begin_root(StateBase& state, Scheduler& home) noexcept {
   state.scheduler = state.home = &home;
   state.scope = &state.own_scope;
   state.inline_await = nullptr;
+  state.admitted = false;
   state.run = &run_root;
   state.references.store(StateBase::one_handle + StateBase::one_owner,
                          std::memory_order_relaxed);  // relaxed: nobody knows it yet

@@ -76,16 +76,16 @@ struct ThreadContext {
   InlineAwait* inline_awaits = nullptr;  // the awaits whose awaited task runs on this very stack, innermost first
   Published<const Scope> current;        // the task that runs
   std::coroutine_handle<> next;          // what to resume next, from the bottom of the stack: see transfer()
-  unsigned transfers = 0;
-  unsigned inline_runs = 0;                     // see FutureAwaiterBase::try_run_inline
-  bool finishing = false;                       // the thread is at the end of a task and returns to its loop at once
+  unsigned transfers_left = 64;          // until the stack is left: see transfer()
+  unsigned inline_runs = 0;              // see FutureAwaiterBase::try_run_inline
+  bool finishing = false;                // the thread is at the end of a task and returns to its loop at once
   const Scheduler* firing_timers_of = nullptr;  // what is scheduled there now is due
   Node* handed_over = nullptr;                  // what to run next, without queueing: only while finishing
   BlockedTask* blocked = nullptr;               // tasks further down this stack, blocked in get()
   unsigned callback_depth = 0;                  // done callbacks running on this stack
   Waiter* deferred_callbacks = nullptr;         // those that wait for the stack to unwind, first to run first
   Waiter* last_deferred_callback = nullptr;
-  StateBase* dropped_tasks = nullptr;  // unstarted tasks to destroy, while one is being destroyed: see drop_task()
+  StateBase* dropped_tasks = nullptr;  // unstarted tasks to destroy, while one is being destroyed: see drop_unstarted()
   bool dropping_tasks = false;
 };
 
@@ -112,7 +112,8 @@ inline ThreadContext& thread_context() noexcept { return this_thread_context; }
 [[nodiscard]] inline std::coroutine_handle<> transfer(std::coroutine_handle<> next) noexcept {
 #if !defined(__clang__)
   ThreadContext& context = thread_context();
-  if ((++context.transfers & 63U) == 0) [[unlikely]] {
+  if (--context.transfers_left == 0) [[unlikely]] {
+    context.transfers_left = 64;
     context.next = next;
     return std::noop_coroutine();
   }

@@ -39,14 +39,8 @@ class WorkDeque {
   void reserve() {
     const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);  // relaxed: only the owner writes it
     const std::int64_t top = top_.load(std::memory_order_acquire);        // acquire: pairs with the CAS of steal()
-    Buffer* buffer = buffer_.load(std::memory_order_relaxed);             // relaxed: only the owner writes it
-    if (bottom - top < buffer->size()) [[likely]]
-      return;
-    Buffer* larger = new Buffer(static_cast<std::size_t>(buffer->size()) * 2, buffer);
-    for (std::int64_t index = top; index < bottom; ++index) larger->put(index, buffer->get(index));
-    // release: a thief that sees the new buffer sees what was copied into it. The old one is kept: a thief may be
-    // reading it, and finds the same elements there.
-    buffer_.store(larger, std::memory_order_release);
+    if (bottom - top >= buffer_.load(std::memory_order_relaxed)->size()) [[unlikely]]  // relaxed: as above
+      grow(top, bottom);
   }
 
   /// Adds at the bottom; room must have been reserved.
@@ -61,6 +55,16 @@ class WorkDeque {
   void push(T* element) {
     reserve();
     push_reserved(element);
+  }
+
+  /// The same where there is room already: allocates nothing. False when there is none.
+  [[nodiscard]] bool try_push(T* element) noexcept {
+    // relaxed, acquire, relaxed: as in reserve()
+    const std::int64_t size = bottom_.load(std::memory_order_relaxed) - top_.load(std::memory_order_acquire);
+    if (size >= buffer_.load(std::memory_order_relaxed)->size()) [[unlikely]]
+      return false;
+    push_reserved(element);
+    return true;
   }
 
   /// The element `pop` would take were no thief about; null when there is none. A hint: a thief may have it already.
@@ -134,6 +138,16 @@ class WorkDeque {
     std::unique_ptr<Atomic<T*>[]> slots;
     Buffer* retired;  // the smaller buffer before this one, freed with it
   };
+
+  // Not inline, for the sake of the registers that reserve() then need not save.
+  [[gnu::noinline, gnu::cold]] void grow(std::int64_t top, std::int64_t bottom) {
+    Buffer* buffer = buffer_.load(std::memory_order_relaxed);  // relaxed: only the owner writes it
+    Buffer* larger = new Buffer(static_cast<std::size_t>(buffer->size()) * 2, buffer);
+    for (std::int64_t index = top; index < bottom; ++index) larger->put(index, buffer->get(index));
+    // release: a thief that sees the new buffer sees what was copied into it. The old one is kept: a thief may be
+    // reading it, and finds the same elements there.
+    buffer_.store(larger, std::memory_order_release);
+  }
 
   // Owner: reads and writes bottom_ and buffer_. Thieves: read both. Everyone: moves top_ on by compare-exchange. On
   // lines of their own, so that thieves at work do not slow the owner's pushes.
