@@ -90,7 +90,7 @@ class LookForFrames : public Listener {
   using Listener::Listener;
 
   void testCaseStarting(const Catch::TestCaseInfo&) override {
-    watchdog_.watch(std::chrono::seconds(test::sanitized ? 500 : 100));
+    watchdog_.watch(std::chrono::seconds(test::sanitized ? 500 : 300));
   }
 
   void testCaseEnded(const Catch::TestCaseStats& stats) override {
