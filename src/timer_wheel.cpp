@@ -4,6 +4,7 @@
 
 #include <algorithm>  // for std::max, std::min
 #include <bit>        // for std::countr_zero, std::bit_width
+#include <cstddef>    // for std::size_t
 #include <limits>     // for std::numeric_limits
 
 namespace cohort::detail {
@@ -52,8 +53,8 @@ std::uint64_t TimerWheel::next_tick() const noexcept {
   std::uint64_t first = no_tick;
   for (unsigned level = 0; level < levels; ++level) {
     std::uint64_t turn = turn_at(level, now_);
-    std::uint64_t used = used_[2 * level + turn % 2];
-    if (used == 0) used = used_[2 * level + ++turn % 2];
+    std::uint64_t used = used_[std::size_t{2} * level + turn % 2];
+    if (used == 0) used = used_[std::size_t{2} * level + ++turn % 2];
     if (used == 0) continue;
     const std::uint64_t slot = turn * slots + static_cast<unsigned>(std::countr_zero(used));
     first = std::min(first, std::max(slot << (level * slot_bits), now_));
