@@ -155,8 +155,9 @@ void CompletionSet::stop_listening() noexcept {
 
 void CompletionSet::abandon(bool cancels) noexcept {
   if (!handles_.empty()) stop_listening();
-  for (StateBase* handle : handles_) {
-    if (cancels && handle != nullptr) cancel(*handle);
+  // The newest first: what has not started is not to start because what runs has been stopped.
+  for (auto handle = handles_.rbegin(); handle != handles_.rend(); ++handle) {
+    if (cancels && *handle != nullptr) cancel(**handle);
   }
   drop_handles(std::exchange(handles_, {}));
   drop_reference();

@@ -255,9 +255,11 @@ class [[nodiscard]] ResultStream {
   }
 
   void cancel() noexcept {
-    for (const detail::MapPending<R>& each : pending_) {
-      if (each.call.valid()) each.call.cancel();
-      if (each.chunk.valid()) each.chunk.cancel();
+    // The newest first: what has not started is not to start because what runs has been stopped.
+    for (auto each = pending_.end(); each != pending_.begin();) {
+      --each;
+      if (each->call.valid()) each->call.cancel();
+      if (each->chunk.valid()) each->chunk.cancel();
     }
   }
 
