@@ -1,12 +1,13 @@
 #include <cohort/detail/frame_memory.hpp>
 
-#include <array>     // for std::array
-#include <atomic>    // for std::atomic
-#include <cstdint>   // for std::uint32_t
-#include <mutex>     // for std::mutex
-#include <new>       // for operator new
-#include <optional>  // for std::optional
-#include <utility>   // for std::exchange
+#include <algorithm>  // for std::min
+#include <array>      // for std::array
+#include <atomic>     // for std::atomic
+#include <cstdint>    // for std::uint32_t
+#include <mutex>      // for std::mutex
+#include <new>        // for operator new
+#include <optional>   // for std::optional
+#include <utility>    // for std::exchange
 
 #if __has_include(<pthread.h>)
 #include <pthread.h>  // for pthread_atfork, and pthread_key_create: cleaning up at thread exit without a destructor in thread-local storage

@@ -141,9 +141,9 @@ struct ThreadPool::Core {
   // max_concurrent_tasks: tasks that wait for their turn. `gated` and each state's `admitted` are under gate_mutex.
   detail::sync::mutex gate_mutex;
   NodeQueue gated;
+  std::size_t active = 0;
 
   detail::UnbegunTasks unbegun;
-  std::size_t active = 0;
 
   detail::sync::atomic<bool> cancel_unstarted{false};  // set by shutdown: what is found unstarted is cancelled
   detail::sync::atomic<bool> stopped{false};           // everything has ended; threads leave

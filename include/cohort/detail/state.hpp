@@ -251,6 +251,7 @@ struct alignas(state_alignment<T>) State {
   static void destroy_result(StateBase& base) noexcept { of(base).result.destroy(); }
 };
 
+/// The result of a task that has ended with `outcome` and that nobody else looks at: moved out, or thrown.
 template <class T>
 T take_result(StateBase& base, Outcome outcome) {
   if (outcome == Outcome::value) [[likely]] {
@@ -265,7 +266,6 @@ T take_result(StateBase& base, Outcome outcome) {
   std::rethrow_exception(std::move(base.error));
 }
 
-/// The result of a task that has ended and that nobody else looks at: moved out, or thrown.
 template <class T>
 T take_result(StateBase& base) {
   return take_result<T>(base, base.outcome.load(std::memory_order_relaxed));  // relaxed: we have it alone

@@ -68,17 +68,19 @@ class Published {
 /// What the library knows about the calling thread. Trivially destructible, so that it may be used while the process
 /// exits.
 struct ThreadContext {
-  Scheduler* scheduler = nullptr;        // whose worker this thread is now, null outside
-  WorkDeque<Node>* deque = nullptr;      // that worker's deque
-  WorkerCounters* counters = nullptr;    // that worker's counters
-  PoolWorker* worker = nullptr;          // that worker, when its pool is a ThreadPool
-  const Scheduler* owner = nullptr;      // the pool that this thread was made by, whatever it does now
-  InlineAwait* inline_awaits = nullptr;  // the awaits whose awaited task runs on this very stack, innermost first
-  Published<const Scope> current;        // the task that runs
-  std::coroutine_handle<> next;          // what to resume next, from the bottom of the stack: see transfer()
-  unsigned transfers_left = 64;          // until the stack is left: see transfer()
-  unsigned inline_runs = 0;              // see FutureAwaiterBase::try_run_inline
-  bool finishing = false;                // the thread is at the end of a task and returns to its loop at once
+  static constexpr unsigned most_transfers = 64;
+
+  Scheduler* scheduler = nullptr;            // whose worker this thread is now, null outside
+  WorkDeque<Node>* deque = nullptr;          // that worker's deque
+  WorkerCounters* counters = nullptr;        // that worker's counters
+  PoolWorker* worker = nullptr;              // that worker, when its pool is a ThreadPool
+  const Scheduler* owner = nullptr;          // the pool that this thread was made by, whatever it does now
+  InlineAwait* inline_awaits = nullptr;      // the awaits whose awaited task runs on this very stack, innermost first
+  Published<const Scope> current;            // the task that runs
+  std::coroutine_handle<> next;              // what to resume next, from the bottom of the stack: see transfer()
+  unsigned transfers_left = most_transfers;  // until the stack is left: see transfer()
+  unsigned inline_runs = 0;                  // see FutureAwaiterBase::try_run_inline
+  bool finishing = false;                    // the thread is at the end of a task and returns to its loop at once
   const Scheduler* firing_timers_of = nullptr;  // what is scheduled there now is due
   Node* handed_over = nullptr;                  // what to run next, without queueing: only while finishing
   BlockedTask* blocked = nullptr;               // tasks further down this stack, blocked in get()
@@ -113,7 +115,7 @@ inline ThreadContext& thread_context() noexcept { return this_thread_context; }
 #if !defined(__clang__)
   ThreadContext& context = thread_context();
   if (--context.transfers_left == 0) [[unlikely]] {
-    context.transfers_left = 64;
+    context.transfers_left = ThreadContext::most_transfers;
     context.next = next;
     return std::noop_coroutine();
   }
