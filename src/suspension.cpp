@@ -47,10 +47,11 @@ bool Suspension::claim(Wake reason) noexcept {
 // How many sources were taken out, and so will not fire. Run by the claimer, and by registration when it comes after:
 // each source is taken out once, by either.
 std::uint32_t Suspension::remove_sources() noexcept {
+  const Wake claimer = reason();  // it fires: there is nothing of it to take out
   std::uint32_t removed = 0;
-  if (awaited_->remove != nullptr && awaited_->remove(*this)) ++removed;
-  if (scope_ != nullptr && scope_->remove(*this)) ++removed;
-  if (time_ != nullptr && scheduler_->disarm(*time_)) ++removed;
+  if (claimer != Wake::ready && awaited_->remove != nullptr && awaited_->remove(*this)) ++removed;
+  if (claimer != Wake::stopped && scope_ != nullptr && scope_->remove(*this)) ++removed;
+  if (claimer != Wake::timed_out && time_ != nullptr && scheduler_->disarm(*time_)) ++removed;
   return removed;
 }
 

@@ -103,6 +103,13 @@ constexpr std::uint32_t injection_interval = 61;
 constexpr std::uint32_t oldest_interval = 67;
 constexpr std::uint32_t clock_interval = 31;
 
+// How many timers are fired at once: fewer than what runs until the next look at the clock, so that no later ones come to
+// lie on top of them.
+constexpr unsigned timers_at_once = 28;
+
+// How many submissions from outside lie between those that bring the shared queue in order.
+constexpr std::uint64_t turn_interval = 64;
+
 }  // namespace
 }  // namespace detail
 
@@ -123,7 +130,7 @@ struct ThreadPool::Core {
   const ExecutorOptions options;
   std::vector<std::unique_ptr<PoolWorker>> workers;
   detail::InjectionQueue injected;  // from outside, and what is to wait for everything else
-  detail::InjectionQueue due;       // whose timers have fired: before what is in `injected`
+  detail::InjectionQueue due;       // whose timers have fired, for no worker's deque: before what is in `injected`
   detail::TimerWheel timers;
   bool driven = false;  // no threads of its own: run_to_end() drives its one worker
 
@@ -538,7 +545,9 @@ void ThreadPool::submit_from_outside(StateBase& task) {
   task.starts_in_place = !limited_;
   // The task may end, and with it the executor, before we have woken its worker.
   if (!own) add_reference();
+  const bool turn = task.sequence_id % detail::turn_interval == 0;
   core.injected.push(task);
+  if (turn) core.injected.turn_round();
   wake_if_needed();
   if (!own) drop_reference();
 }
@@ -714,8 +723,7 @@ std::size_t ThreadPool::max_workers() const noexcept { return core_->options.max
 void ThreadPool::schedule(Node& node) noexcept {
   ThreadContext& context = thread_context();
   if (context.firing_timers_of == this) {
-    core_->due.push(node);
-    wake_if_needed();
+    node.next = std::exchange(context.fired, &node);
     return;
   }
   if (context.scheduler != this) {
@@ -940,8 +948,18 @@ Node* ThreadPool::search(PoolWorker& worker, TimePoint until) noexcept {
 void ThreadPool::advance_timers() noexcept {
   ThreadContext& context = thread_context();
   context.firing_timers_of = this;
-  core_->timers.advance(detail::sync::now());
+  core_->timers.advance(detail::sync::now(), detail::timers_at_once);
   context.firing_timers_of = nullptr;
+  Node* node = std::exchange(context.fired, nullptr);
+  if (node == nullptr) return;
+  // A worker takes them itself, unless others are faster: the first deadline comes to lie on top of its deque.
+  while (node != nullptr && context.deque != nullptr) {
+    Node* const next = node->next;  // first: pushed, it may be taken, and over
+    if (!context.deque->try_push(node)) break;
+    node = next;
+  }
+  if (node != nullptr) core_->due.push_all(*node);
+  wake_if_needed();
 }
 
 // Timers are pending and nobody watches the clock.

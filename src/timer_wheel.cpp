@@ -1,16 +1,28 @@
+#include <cohort/detail/prefetch.hpp>
 #include <cohort/detail/sync.hpp>
 
+#include <cohort/detail/sync_thread.hpp>
 #include "timer_wheel.hpp"
+
+#include "look_for_a_while.hpp"
 
 #include <algorithm>  // for std::max, std::min
 #include <bit>        // for std::countr_zero, std::bit_width
 #include <cstddef>    // for std::size_t
 #include <limits>     // for std::numeric_limits
+#include <mutex>      // for std::unique_lock
 
 namespace cohort::detail {
 namespace {
 
 constexpr std::uint64_t no_tick = std::numeric_limits<std::uint64_t>::max();
+
+// While one moves timers, others want to arm theirs: to sleep would take longer than to wait.
+std::unique_lock<sync::mutex> lock_patiently(sync::mutex& mutex) noexcept {
+  std::unique_lock lock(mutex, std::defer_lock);
+  if (!look_for_a_while([&lock] { return lock.try_lock(); })) lock.lock();
+  return lock;
+}
 
 }  // namespace
 
@@ -23,8 +35,8 @@ std::uint64_t TimerWheel::tick_at_or_after(TimePoint time) noexcept {
   return (value >> tick_bits) + ((value & ((1U << tick_bits) - 1)) != 0 ? 1 : 0);
 }
 
-// The lowest level in whose present or next turn the timer's tick lies.
-void TimerWheel::insert(Timer& timer) noexcept {
+// To the lowest level in whose present or next turn the timer's tick lies. Returns when its slot must be looked at.
+std::uint64_t TimerWheel::insert(Timer& timer) noexcept {
   const std::uint64_t tick = std::max(timer.tick, now_);
   const unsigned distance_bits = static_cast<unsigned>(std::bit_width((tick - now_) | 1U)) - 1;
   unsigned level = distance_bits / slot_bits;  // it lies there; perhaps also in the next turn of the one below
@@ -36,16 +48,27 @@ void TimerWheel::insert(Timer& timer) noexcept {
   timer.previous = slot.last;
   (slot.last != nullptr ? slot.last->next : slot.first) = &timer;
   slot.last = &timer;
-  used_[index / slots] |= std::uint64_t{1} << (index % slots);
+  used_[index / word_bits] |= std::uint64_t{1} << (index % word_bits);
   timer.armed = true;
+  const unsigned shift = level * slot_bits;
+  return std::max(tick >> shift << shift, now_);
 }
 
 void TimerWheel::remove(Timer& timer) noexcept {
   Slot& slot = wheel_[timer.slot];
   (timer.previous != nullptr ? timer.previous->next : slot.first) = timer.next;
   (timer.next != nullptr ? timer.next->previous : slot.last) = timer.previous;
-  if (slot.first == nullptr) used_[timer.slot / slots] &= ~(std::uint64_t{1} << (timer.slot % slots));
+  if (slot.first == nullptr) used_[timer.slot / word_bits] &= ~(std::uint64_t{1} << (timer.slot % word_bits));
   timer.armed = false;
+}
+
+// The index, within the turn of a level, of its first slot that is not empty; `slots` when all are.
+unsigned TimerWheel::first_used(unsigned level, std::uint64_t turn) const noexcept {
+  const std::uint64_t* const used = &used_[(2 * level + turn % 2) * words];
+  for (unsigned word = 0; word < words; ++word) {
+    if (used[word] != 0) return word * word_bits + static_cast<unsigned>(std::countr_zero(used[word]));
+  }
+  return slots;
 }
 
 // The first tick at which a slot must be looked at. In each level the slots in use lie at now's or ahead.
@@ -53,11 +76,10 @@ std::uint64_t TimerWheel::next_tick() const noexcept {
   std::uint64_t first = no_tick;
   for (unsigned level = 0; level < levels; ++level) {
     std::uint64_t turn = turn_at(level, now_);
-    std::uint64_t used = used_[std::size_t{2} * level + turn % 2];
-    if (used == 0) used = used_[std::size_t{2} * level + ++turn % 2];
-    if (used == 0) continue;
-    const std::uint64_t slot = turn * slots + static_cast<unsigned>(std::countr_zero(used));
-    first = std::min(first, std::max(slot << (level * slot_bits), now_));
+    unsigned index = first_used(level, turn);
+    if (index == slots) index = first_used(level, ++turn);
+    if (index == slots) continue;
+    first = std::min(first, std::max((turn * slots + index) << (level * slot_bits), now_));
   }
   return first;
 }
@@ -76,76 +98,83 @@ void TimerWheel::move_ahead() noexcept {
   }
 }
 
-void TimerWheel::publish_next() noexcept {
-  const std::uint64_t tick = next_tick();
+TimePoint TimerWheel::time_of(std::uint64_t tick) noexcept {
   constexpr auto never = static_cast<std::uint64_t>(TimePoint::max().time_since_epoch().count());
-  const std::uint64_t count = tick > (never >> tick_bits) ? never : tick << tick_bits;
-  next_.store(static_cast<Duration::rep>(count), std::memory_order_seq_cst);  // seq_cst: see next()
+  if (tick > (never >> tick_bits)) return TimePoint::max();
+  return TimePoint(Duration(static_cast<Duration::rep>(tick << tick_bits)));
+}
+
+void TimerWheel::publish_next(TimePoint time) noexcept {
+  next_.store(time.time_since_epoch().count(), std::memory_order_seq_cst);  // seq_cst: see next()
 }
 
 bool TimerWheel::arm(Timer& timer, TimePoint time) noexcept {
-  std::lock_guard lock(mutex_);
+  const auto lock = lock_patiently(mutex_);
   timer.tick = tick_at_or_after(time);
   const TimePoint before = next();
   if (before == TimePoint::max()) {
     // No timer at all: nothing to look after, so the wheel may stand at the present.
     now_ = std::max(now_, tick_at_or_after(sync::now()));
   }
-  insert(timer);
   ++size_;
-  publish_next();
-  return next() < before;
+  const TimePoint first = time_of(insert(timer));
+  if (first >= before) return false;
+  publish_next(first);
+  return true;
 }
 
 bool TimerWheel::disarm(Timer& timer) noexcept {
-  std::lock_guard lock(mutex_);
+  const auto lock = lock_patiently(mutex_);
   if (!timer.armed) return false;
   remove(timer);
   --size_;
   // next_ may now be too early: one idle look at the wheel, instead of a search here. But an empty wheel is known at
   // once.
-  if (next_tick() == no_tick) publish_next();
+  if (next_tick() == no_tick) publish_next(TimePoint::max());
   return true;
 }
 
-void TimerWheel::advance(TimePoint time) noexcept {
+void TimerWheel::advance(TimePoint time, unsigned most) noexcept {
   if (time < next()) return;
   // The last tick that is over: rounded down.
   const std::uint64_t until =
       static_cast<std::uint64_t>(std::max<Duration::rep>(time.time_since_epoch().count(), 0)) >> tick_bits;
+  // To fire a timer takes far longer than to move it.
+  constexpr std::uint64_t moves_for_one = 16;
+  std::uint64_t moves_left = moves_for_one * most;
   Timer* due = nullptr;
   Timer* last_due = nullptr;
   {
-    std::lock_guard lock(mutex_);
-    for (;;) {
-      const std::uint64_t tick = next_tick();
-      if (tick > until) break;
+    std::unique_lock lock(mutex_, std::try_to_lock);
+    if (!lock) return;
+    for (std::uint64_t tick = next_tick(); tick <= until && moves_left != 0; tick = next_tick()) {
       now_ = tick;
       // Empty the slot that begins at this tick in each level: what is due goes out, the rest further down.
       for (unsigned level = levels; level-- > 0;) {
-        Timer* timer = wheel_[slot_at(level, tick)].first;
-        while (timer != nullptr) {
-          Timer* next = timer->next;
-          remove(*timer);
-          if (timer->tick <= tick) {
-            --size_;
-            timer->next = nullptr;
-            (last_due != nullptr ? last_due->next : due) = timer;
-            last_due = timer;
+        const Slot& slot = wheel_[slot_at(level, tick)];
+        while (slot.first != nullptr && moves_left != 0) {
+          Timer& timer = *slot.first;
+          remove(timer);
+          if (timer.tick > tick) {
+            insert(timer);
+            --moves_left;
           } else {
-            insert(*timer);
+            --size_;
+            timer.next = nullptr;
+            (last_due != nullptr ? last_due->next : due) = &timer;
+            last_due = &timer;
+            moves_left -= std::min(moves_left, moves_for_one);
           }
-          timer = next;
         }
       }
-      now_ = tick + 1;
     }
-    if (now_ <= until) now_ = until + 1;
+    if (moves_left != 0) now_ = std::max(now_, until + 1);
     move_ahead();
-    publish_next();
+    publish_next(time_of(next_tick()));
   }
   while (due != nullptr) {
-    Timer* next = due->next;  // first: firing may end the timer's life
+    Timer* next = due->next;   // first: firing may end the timer's life
+    prefetch<-256, 64>(next);  // what waits for it lies before it
     due->fire(*due);
     due = next;
   }

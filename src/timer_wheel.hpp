@@ -7,6 +7,7 @@
 #include <atomic>   // for std::memory_order
 #include <cstddef>  // for std::size_t
 #include <cstdint>  // for std::uint64_t
+#include <limits>   // for std::numeric_limits
 #include <mutex>    // for std::lock_guard
 
 namespace cohort::detail {
@@ -18,8 +19,8 @@ namespace cohort::detail {
 // level has the slots of two turns, the present and the next: so what the next turn needs can come down from the level
 // above little by little while this one lasts, instead of all at once, which a million timers would have to wait for.
 //
-// A tick is 2^16 ns, about 66 µs; 8 levels with turns of 64 slots reach beyond the end of the steady clock. A deadline is
-// rounded up to a tick: never early.
+// A tick is 2^16 ns, about 66 µs; 7 levels with turns of 128 slots reach beyond the end of the steady clock. A timer of up
+// to a second moves down once. A deadline is rounded up to a tick: never early.
 //
 // Thread safety: all members from any thread. No timer fires under the lock.
 class TimerWheel {
@@ -30,8 +31,11 @@ class TimerWheel {
   bool arm(Timer& timer, TimePoint time) noexcept;
   bool disarm(Timer& timer) noexcept;
 
-  // Fires what is due, in order of deadline up to a tick.
-  void advance(TimePoint now) noexcept;
+  static constexpr unsigned all = std::numeric_limits<unsigned>::max();
+
+  // Fires what is due, in order of deadline up to a tick; at most so many timers, and then next() says that there are
+  // more. Does nothing while another thread is at the wheel: next() says so, too.
+  void advance(TimePoint now, unsigned most = all) noexcept;
 
   // How many are armed.
   [[nodiscard]] std::size_t size() noexcept {
@@ -47,11 +51,13 @@ class TimerWheel {
 
  private:
   static constexpr unsigned tick_bits = 16;
-  static constexpr unsigned slot_bits = 6;
+  static constexpr unsigned slot_bits = 7;
   static constexpr unsigned slots = 1U << slot_bits;  // of one turn
-  static constexpr unsigned levels = 8;
-  static constexpr unsigned ring = 2 * slots;   // a level's slots: those of even turns, then those of odd ones
-  static constexpr unsigned moved_ahead = 256;  // at most so many timers of each level each time
+  static constexpr unsigned levels = 7;
+  static constexpr unsigned ring = 2 * slots;  // a level's slots: those of even turns, then those of odd ones
+  static constexpr unsigned moved_ahead = 64;  // at most so many timers of each level each time
+  static constexpr unsigned word_bits = 64;
+  static constexpr unsigned words = slots / word_bits;  // of `used_`, for one turn
 
   struct Slot {
     Timer* first = nullptr;
@@ -67,15 +73,17 @@ class TimerWheel {
   static constexpr unsigned slot_at(unsigned level, std::uint64_t tick) noexcept {
     return level * ring + (static_cast<unsigned>(tick >> (level * slot_bits)) & (ring - 1));
   }
-  void insert(Timer& timer) noexcept;
+  std::uint64_t insert(Timer& timer) noexcept;
   void remove(Timer& timer) noexcept;
+  [[nodiscard]] unsigned first_used(unsigned level, std::uint64_t turn) const noexcept;
   [[nodiscard]] std::uint64_t next_tick() const noexcept;
   void move_ahead() noexcept;
-  void publish_next() noexcept;
+  static TimePoint time_of(std::uint64_t tick) noexcept;
+  void publish_next(TimePoint time) noexcept;
 
   sync::mutex mutex_;
-  std::array<Slot, ring * levels> wheel_;         // level by level
-  std::array<std::uint64_t, 2 * levels> used_{};  // one bit per slot that is not empty, in the order of wheel_
+  std::array<Slot, ring * levels> wheel_;                 // level by level
+  std::array<std::uint64_t, 2 * levels * words> used_{};  // one bit per slot that is not empty, in the order of wheel_
   std::size_t size_ = 0;
   std::uint64_t now_ = 0;             // all ticks before this one have been dealt with
   sync::atomic<Duration::rep> next_;  // written under the mutex

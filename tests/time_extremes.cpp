@@ -55,10 +55,10 @@ TEST_CASE("a timer fires at its time and not before, at the boundaries of every 
   int early = 0, late = 0, blind = 0;
   const TimePoint start = base();
   for (unsigned level = 0; level < 7; ++level) {
-    for (std::int64_t digit : {1, 2, 31, 62, 63, 64, 65}) {
+    for (std::int64_t digit : {1, 2, 63, 64, 126, 127, 128, 129}) {
       for (const std::int64_t ticks : {-1, 0, 1}) {
         for (const std::int64_t nanoseconds : {-1, 0, 1}) {
-          const std::int64_t count = (digit << (6 * level)) + ticks;
+          const std::int64_t count = (digit << (7 * level)) + ticks;
           if (count > (std::int64_t{1} << 45)) continue;
           const TimePoint time = start + count * tick + Duration(nanoseconds);
           detail::TimerWheel wheel;
@@ -98,6 +98,29 @@ TEST_CASE("a million timers at one tick fire together, in the order in which the
   REQUIRE(rung.size() == alarms.size());
   REQUIRE(std::is_sorted(rung.begin(), rung.end()));
   REQUIRE(watch.elapsed() < 5s);
+}
+
+TEST_CASE("timers fire a few at a time where that is wanted, all of them and in order", "[R11]") {
+  std::vector<Alarm*> rung;
+  std::deque<Alarm> alarms;
+  detail::TimerWheel wheel;
+  const TimePoint start = base();
+  // As many as there are ticks in the wheel's two lowest levels, so that most have to come down first.
+  for (int i = 0; i < 20'000; ++i) {
+    alarms.emplace_back(&rung);
+    wheel.arm(alarms.back(), start + i * tick);
+  }
+  const TimePoint now = start + 15'000 * tick;
+  int idle = 0;
+  while (wheel.next() <= now && idle < 1000) {
+    const std::size_t before = rung.size();
+    wheel.advance(now, 10);
+    REQUIRE(rung.size() - before <= 10);
+    idle = rung.size() == before ? idle + 1 : 0;
+  }
+  REQUIRE(rung.size() == 15'001);
+  for (std::size_t i = 0; i < rung.size(); ++i) REQUIRE(rung[i] == &alarms[i]);
+  REQUIRE(wheel.size() == 4'999);
 }
 
 TEST_CASE("timers are taken back out of order, and the others fire in theirs", "[R11]") {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cohort/detail/node.hpp>
+#include <cohort/detail/prefetch.hpp>
 #include <cohort/detail/sync.hpp>
 
 #include <atomic>  // for std::memory_order
@@ -11,8 +12,7 @@ namespace cohort::detail {
 /// What comes to a pool from outside its workers, first in, first out.
 ///
 /// A push is one compare-exchange on a stack (Treiber, "Systems programming: coping with parallelism", IBM RJ 5118,
-/// 1986); a pop takes from a list in order of arrival, which is refilled by taking the whole stack and turning it
-/// round.
+/// 1986); a pop takes from a list in order of arrival, to which the whole stack is added, turned round, when it is empty.
 ///
 /// *Thread safety*: all members from any thread.
 /// `T` is linked through its member `next`; it, `Atomic` and `Mutex` are parameters so that a model checker can put its own
@@ -20,13 +20,13 @@ namespace cohort::detail {
 template <class T, template <class> class Atomic = sync::atomic, class Mutex = sync::mutex>
 class BasicInjectionQueue {
  public:
-  void push(T& node) noexcept {
-    T* top = inbox_.load(std::memory_order_relaxed);  // relaxed: the exchange decides
-    do {
-      node.next = top;
-      // seq_cst: publishes the node, and stands before the pusher's look for sleeping workers. See
-      // ThreadPool::wake_if_needed.
-    } while (!inbox_.compare_exchange_weak(top, &node, std::memory_order_seq_cst, std::memory_order_relaxed));
+  void push(T& node) noexcept { push(node, node); }
+
+  /// Several at once: a stack of them, linked, the last to come on top.
+  void push_all(T& top) noexcept {
+    T* bottom = &top;
+    while (bottom->next != nullptr) bottom = bottom->next;
+    push(top, *bottom);
   }
 
   [[nodiscard]] T* pop() noexcept {
@@ -36,9 +36,17 @@ class BasicInjectionQueue {
     T* node = ready_;
     if (node != nullptr) {
       ready_ = node->next;
+      prefetch<0, 384>(ready_);  // the next task, when they lie so long that no cache has them any more
       has_ready_.store(ready_ != nullptr, std::memory_order_seq_cst);  // seq_cst: see empty()
     }
     return node;
+  }
+
+  /// What pop() does when it has nothing left in order; by one who pushes, now and then, while he has what he pushed in
+  /// his cache, and it is not yet so much that others wait for it.
+  void turn_round() noexcept {
+    std::lock_guard lock(mutex_);
+    refill();
   }
 
   /// Shows what is there to `look`, under the lock, until it returns false. It must be brief and run no foreign code. What
@@ -60,14 +68,29 @@ class BasicInjectionQueue {
   }
 
  private:
+  void push(T& newest, T& oldest) noexcept {
+    T* top = inbox_.load(std::memory_order_relaxed);  // relaxed: the exchange decides
+    do {
+      oldest.next = top;
+      // seq_cst: publishes the nodes, and stands before the pusher's look for sleeping workers. See
+      // ThreadPool::wake_if_needed.
+    } while (!inbox_.compare_exchange_weak(top, &newest, std::memory_order_seq_cst, std::memory_order_relaxed));
+  }
+
   void refill() noexcept {
     has_ready_.store(true, std::memory_order_seq_cst);
     T* node = inbox_.exchange(nullptr, std::memory_order_seq_cst);
+    T* const last = node;
+    T* first = nullptr;
     while (node != nullptr) {  // the newest is on top: turn the stack round
       T* next = node->next;
-      node->next = ready_;
-      ready_ = node;
+      node->next = first;
+      first = node;
       node = next;
+    }
+    if (first != nullptr) {
+      (ready_ != nullptr ? last_ready_->next : ready_) = first;
+      last_ready_ = last;
     }
     if (ready_ == nullptr) has_ready_.store(false, std::memory_order_seq_cst);
   }
@@ -75,7 +98,8 @@ class BasicInjectionQueue {
   Atomic<T*> inbox_{nullptr};
   Atomic<bool> has_ready_{false};  // whether ready_ has nodes; written under the mutex
   Mutex mutex_;
-  T* ready_ = nullptr;  // in order; under the mutex
+  T* ready_ = nullptr;       // in order; under the mutex
+  T* last_ready_ = nullptr;  // of these, when there are any
 };
 
 using InjectionQueue = BasicInjectionQueue<Node>;

@@ -81,7 +81,8 @@ struct ThreadContext {
   unsigned transfers_left = most_transfers;  // until the stack is left: see transfer()
   unsigned inline_runs = 0;                  // see FutureAwaiterBase::try_run_inline
   bool finishing = false;                    // the thread is at the end of a task and returns to its loop at once
-  const Scheduler* firing_timers_of = nullptr;  // what is scheduled there now is due
+  const Scheduler* firing_timers_of = nullptr;  // what is scheduled there now is due,
+  Node* fired = nullptr;                        // and comes here, the last on top
   Node* handed_over = nullptr;                  // what to run next, without queueing: only while finishing
   BlockedTask* blocked = nullptr;               // tasks further down this stack, blocked in get()
   unsigned callback_depth = 0;                  // done callbacks running on this stack

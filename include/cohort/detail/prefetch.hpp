@@ -1,0 +1,12 @@
+#pragma once
+
+namespace cohort::detail {
+
+/// Has the cache lines of the bytes from `begin` to `end` around `place` fetched, while something else is done. The place
+/// may be nothing, or gone.
+template <int begin, int end>
+void prefetch(const void* place) noexcept {
+  for (int offset = begin; offset < end; offset += 64) __builtin_prefetch(static_cast<const char*>(place) + offset);
+}
+
+}  // namespace cohort::detail
