@@ -5,7 +5,7 @@
 #include <cohort/detail/sync.hpp>
 
 #include <atomic>  // for std::memory_order
-#include <mutex>   // for std::lock_guard
+#include <mutex>   // for std::lock_guard, std::unique_lock
 
 namespace cohort::detail {
 
@@ -45,8 +45,8 @@ class BasicInjectionQueue {
   /// What pop() does when it has nothing left in order; by one who pushes, now and then, while he has what he pushed in
   /// his cache, and it is not yet so much that others wait for it.
   void turn_round() noexcept {
-    std::lock_guard lock(mutex_);
-    refill();
+    std::unique_lock lock(mutex_, std::try_to_lock);
+    if (lock) refill();
   }
 
   /// Shows what is there to `look`, under the lock, until it returns false. It must be brief and run no foreign code. What
