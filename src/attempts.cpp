@@ -15,15 +15,19 @@ std::coroutine_handle<> ScopedChild::start(std::coroutine_handle<> handle) {
   begin_branch(*child_, *this, 0, parent.scheduler, &child_->own_scope);
 
   stop_.owner = this;
-  stop_.fire = [](StopNode& node) noexcept {
-    ScopedChild& self = *static_cast<StopSource&>(node).owner;
-    self.child_->own_scope.request_stop();
-    self.arrive_from_outside();
-  };
-  stop_.describe = [](const StopNode& node, ScopeReport& report) noexcept {
-    static_cast<const StopSource&>(node).owner->child_->own_scope.describe(report);
-  };
-  if (parent.scope != nullptr && !parent.scope->add(stop_)) stop_.fire(stop_);
+  static constexpr StopNode::Kind a_child{
+      .fire =
+          [](StopNode& node) noexcept {
+            ScopedChild& self = *static_cast<StopSource&>(node).owner;
+            self.child_->own_scope.request_stop();
+            self.arrive_from_outside();
+          },
+      .describe =
+          [](const StopNode& node, ScopeReport& report) noexcept {
+            static_cast<const StopSource&>(node).owner->child_->own_scope.describe(report);
+          }};
+  stop_.kind = &a_child;
+  if (parent.scope != nullptr && !parent.scope->add(stop_)) stop_.fire();
   time_.owner = this;
   time_.fire = [](Timer& timer) noexcept {
     ScopedChild& self = *static_cast<TimeSource&>(timer).owner;

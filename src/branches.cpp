@@ -19,17 +19,21 @@ std::coroutine_handle<> Branches::start(std::coroutine_handle<> handle) {
   }
   if (stoppable) {
     stop_.owner = this;
-    stop_.fire = [](StopNode& node) noexcept {
-      Branches& self = *static_cast<StopSource&>(node).owner;
-      self.stop_all();
-      self.arrive_from_outside();
-    };
-    stop_.describe = [](const StopNode& node, ScopeReport& report) noexcept {
-      const Branches& self = *static_cast<const StopSource&>(node).owner;
-      for (std::size_t index = 0; index < self.count_ && !report.full(); ++index)
-        self.states_[index]->own_scope.describe(report);
-    };
-    if (!parent.scope->add(stop_)) stop_.fire(stop_);
+    static constexpr StopNode::Kind some_branches{
+        .fire =
+            [](StopNode& node) noexcept {
+              Branches& self = *static_cast<StopSource&>(node).owner;
+              self.stop_all();
+              self.arrive_from_outside();
+            },
+        .describe =
+            [](const StopNode& node, ScopeReport& report) noexcept {
+              const Branches& self = *static_cast<const StopSource&>(node).owner;
+              for (std::size_t index = 0; index < self.count_ && !report.full(); ++index)
+                self.states_[index]->own_scope.describe(report);
+            }};
+    stop_.kind = &some_branches;
+    if (!parent.scope->add(stop_)) stop_.fire();
   }
 
   // The first runs here, right now. The others can be stolen, the second first. This is not over before the first has

@@ -225,7 +225,7 @@ bool CompletionSet::Ready::Awaiter::wait(std::coroutine_handle<> handle) {
     throw_needs_scheduler("a wait with a timeout");
   }
   wait_.set = set_;
-  wait_.wake = [](Consumer& consumer) noexcept { static_cast<Wait&>(consumer).fire(Wake::ready); };
+  wait_.wake = [](Consumer& consumer) noexcept { static_cast<Wait&>(consumer).Suspension::fire(Wake::ready); };
   static constexpr Suspension::Awaited futures{
       .remove =
           [](Suspension& suspension) noexcept {
@@ -233,13 +233,19 @@ bool CompletionSet::Ready::Awaiter::wait(std::coroutine_handle<> handle) {
             return self.set->stop_waiting(self);
           },
       .describe = [](const Suspension&) noexcept { return WaitsFor{.kind = WaitsFor::Kind::futures}; }};
-  wait_.begin(handle, task_, futures, timed ? &timer_ : nullptr);
+  static constexpr Suspension::Awaited futures_in_time{
+      .remove = futures.remove,
+      .describe = futures.describe,
+      .time = [](Suspension& suspension) noexcept -> Suspension::TimeSource& {
+        return static_cast<Wait&>(suspension);
+      }};
+  wait_.begin(handle, task_, timed ? futures_in_time : futures);
   wait_.add_source();
   if (!set_->start_waiting(wait_, count_)) {
-    wait_.fire(Wake::ready);
+    wait_.Suspension::fire(Wake::ready);
   } else if (timed && deadline_ <= now()) {
     wait_.add_source();
-    wait_.fire(Wake::timed_out);
+    wait_.Suspension::fire(Wake::timed_out);
   } else {
     wait_.watch_stop();
     wait_.watch_deadline(deadline_);

@@ -238,7 +238,7 @@ void* allocate_frame_slowly(std::size_t size) {
       list.room.store(1, std::memory_order_relaxed);
       return batch;
     }
-    block = ::operator new((frame_class + 1) * FrameCache::class_size);
+    block = ::operator new(FrameCache::size_of(frame_class));
   } else {
     block = ::operator new(size);
   }

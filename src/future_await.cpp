@@ -31,8 +31,7 @@ inline bool FutureAwaiterBase::try_run_inline(ThreadContext& context) noexcept {
   // Now and then through the worker's loop instead: a task that submits and awaits for ever must not keep it from all else.
   if ((++context.inline_runs & 255U) == 0) [[unlikely]]
     return false;
-  if (deadline_ != nullptr || context.scheduler != parent->scheduler || asked_to_stop() ||
-      context.deque->pop() != task) {
+  if (timed_ || context.scheduler != parent->scheduler || asked_to_stop() || context.deque->pop() != task) {
     return false;
   }
   // acquire: sees the doings of handles that are gone, as in StateBase::drop()
@@ -67,8 +66,8 @@ std::coroutine_handle<> FutureAwaiterBase::wait(std::coroutine_handle<> handle) 
   }
   if (parent != nullptr && parent->scope == &task->own_scope) throw_would_deadlock();
   if (task->done()) return handle;
-  if (deadline_ != nullptr) {
-    if (deadline_->time <= now()) {
+  if (timed_) {
+    if (static_cast<TimedFutureAwaiterBase*>(this)->deadline_ <= now()) {
       wake_ = Wake::timed_out;
       return handle;
     }
@@ -82,23 +81,29 @@ void FutureAwaiterBase::begin_wait(std::coroutine_handle<> handle) noexcept {
   ::new (static_cast<void*>(&wait_)) Wait;
   waited_ = true;
   wake_ = Wake::none;
-  wait_.awaited = task;
+  wait_.awaiter = this;
   wait_.notify = [](Waiter& waiter) noexcept { static_cast<Wait&>(waiter).Suspension::fire(Wake::ready); };
   static constexpr Suspension::Awaited a_future{
       .remove =
           [](Suspension& suspension) noexcept {
             auto& self = static_cast<Wait&>(suspension);
-            return self.awaited->waiters.remove(self);
+            return self.awaiter->task->waiters.remove(self);
           },
       .describe =
           [](const Suspension& suspension) noexcept {
-            return WaitsFor::future_of(*static_cast<const Wait&>(suspension).awaited);
+            return WaitsFor::future_of(*static_cast<const Wait&>(suspension).awaiter->task);
           }};
-  wait_.begin(handle, parent, a_future, deadline_ != nullptr ? &deadline_->source : nullptr);
+  static constexpr Suspension::Awaited a_future_in_time{
+      .remove = a_future.remove,
+      .describe = a_future.describe,
+      .time = [](Suspension& suspension) noexcept -> Suspension::TimeSource& {
+        return static_cast<TimedFutureAwaiterBase*>(static_cast<Wait&>(suspension).awaiter)->timer_;
+      }};
+  wait_.begin(handle, parent, timed_ ? a_future_in_time : a_future);
   wait_.add_source();
   if (!task->waiters.add(wait_)) wait_.fire(Wake::ready);
   if (!deaf_) wait_.watch_stop();
-  if (deadline_ != nullptr) wait_.watch_deadline(deadline_->time);
+  if (timed_) wait_.watch_deadline(static_cast<TimedFutureAwaiterBase*>(this)->deadline_);
 }
 
 void InlineAwait::detach() noexcept {

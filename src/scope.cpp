@@ -16,30 +16,30 @@ struct TokenSource : StopNode {
   std::stop_source source;
 };
 
-void fire_token_source(StopNode& node) noexcept {
+constexpr StopNode::Kind a_token_source{.fire = [](StopNode& node) noexcept {
   std::unique_ptr<TokenSource> owned(static_cast<TokenSource*>(&node));
   owned->source.request_stop();
-}
+}};
 
 }  // namespace
 
 bool Scope::request_stop() noexcept {
   const bool first = nodes_.close();
   // One at a time: a node that waits behind a slow callback can still be taken out by its owner.
-  while (StopNode* node = nodes_.pop()) node->fire(*node);
+  while (StopNode* node = nodes_.pop()) node->fire();
   return first;
 }
 
 std::stop_token Scope::token() {
   std::stop_token known;
   nodes_.find([&known](StopNode& node) noexcept {
-    if (node.fire != &fire_token_source) return false;
+    if (node.kind != &a_token_source) return false;
     known = static_cast<TokenSource&>(node).source.get_token();
     return true;
   });
   if (known.stop_possible()) return known;
   auto made = std::make_unique<TokenSource>();
-  made->fire = &fire_token_source;
+  made->kind = &a_token_source;
   std::stop_token token = made->source.get_token();
   if (nodes_.add(*made)) {
     static_cast<void>(made.release());

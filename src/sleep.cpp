@@ -12,10 +12,15 @@ bool SleepAwaiter::wait(std::coroutine_handle<> handle) {
   if (suspension_.time <= now()) return false;
   if ((task_ != nullptr ? task_->scheduler : thread_context().scheduler) == nullptr)
     throw_needs_scheduler("cohort::sleep_for");
-  static constexpr Suspension::Awaited passing_time{.describe = [](const Suspension& suspension) noexcept {
-    return WaitsFor{.kind = WaitsFor::Kind::time, .time = static_cast<const Sleeping&>(suspension).time};
-  }};
-  suspension_.begin(handle, task_, passing_time, &timer_);
+  static constexpr Suspension::Awaited passing_time{
+      .describe =
+          [](const Suspension& suspension) noexcept {
+            return WaitsFor{.kind = WaitsFor::Kind::time, .time = static_cast<const Sleeping&>(suspension).time};
+          },
+      .time = [](Suspension& suspension) noexcept -> Suspension::TimeSource& {
+        return static_cast<Sleeping&>(suspension);
+      }};
+  suspension_.begin(handle, task_, passing_time);
   suspension_.watch_stop();
   suspension_.watch_deadline(suspension_.time);
   return suspension_.finish();

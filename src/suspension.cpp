@@ -2,40 +2,47 @@
 
 namespace cohort::detail {
 
-void Suspension::begin(std::coroutine_handle<> handle, StateBase* task, const Awaited& awaited,
-                       TimeSource* time) noexcept {
+void Suspension::begin(std::coroutine_handle<> handle, StateBase* task, const Awaited& awaited) noexcept {
   suspending();
   Node::run = &run_node;
   handle_ = handle;
-  scheduler_ = task != nullptr ? task->scheduler : thread_context().scheduler;
-  scope_ = task != nullptr ? task->scope : nullptr;
+  of_task_ = task != nullptr;
+  if (of_task_) {
+    task_ = task;
+  } else {
+    scheduler_ = thread_context().scheduler;
+  }
   awaited_ = &awaited;
-  time_ = time;
   pending_.store(1, std::memory_order_relaxed);  // relaxed, here and in add_source(): not registered anywhere yet
 }
 
 void Suspension::add_source() noexcept { pending_.fetch_add(1, std::memory_order_relaxed); }
 
 void Suspension::watch_stop() noexcept {
-  if (scope_ == nullptr) return;
-  StopNode::fire = [](StopNode& node) noexcept { static_cast<Suspension&>(node).fire(Wake::stopped); };
-  StopNode::describe = [](const StopNode& node, ScopeReport& report) noexcept {
-    const auto& self = static_cast<const Suspension&>(node);
-    WaitsFor waits;
-    if (self.awaited_->describe != nullptr) waits = self.awaited_->describe(self);
-    waits.timed = self.time_ != nullptr;
-    report.add(waits);
-  };
+  Scope* const stopped_with = scope();
+  if (stopped_with == nullptr) return;
+  static constexpr StopNode::Kind a_suspension{
+      .fire = [](StopNode& node) noexcept { static_cast<Suspension&>(node).fire(Wake::stopped); },
+      .describe =
+          [](const StopNode& node, ScopeReport& report) noexcept {
+            const auto& self = static_cast<const Suspension&>(node);
+            WaitsFor waits;
+            if (self.awaited_->describe != nullptr) waits = self.awaited_->describe(self);
+            waits.timed = self.awaited_->time != nullptr;
+            report.add(waits);
+          }};
+  StopNode::kind = &a_suspension;
   add_source();
-  if (!scope_->add(*this)) fire(Wake::stopped);
+  if (!stopped_with->add(*this)) fire(Wake::stopped);
 }
 
 void Suspension::watch_deadline(TimePoint time) noexcept {
   if (time == TimePoint::max()) return;
-  time_->owner_ = this;
-  time_->fire = [](Timer& timer) noexcept { static_cast<TimeSource&>(timer).owner_->fire(Wake::timed_out); };
+  TimeSource& source = awaited_->time(*this);
+  source.owner_ = this;
+  source.fire = [](Timer& timer) noexcept { static_cast<TimeSource&>(timer).owner_->fire(Wake::timed_out); };
   add_source();
-  scheduler_->arm(*time_, time);
+  scheduler()->arm(source, time);
 }
 
 bool Suspension::claim(Wake reason) noexcept {
@@ -50,8 +57,8 @@ std::uint32_t Suspension::remove_sources() noexcept {
   const Wake claimer = reason();  // it fires: there is nothing of it to take out
   std::uint32_t removed = 0;
   if (claimer != Wake::ready && awaited_->remove != nullptr && awaited_->remove(*this)) ++removed;
-  if (claimer != Wake::stopped && scope_ != nullptr && scope_->remove(*this)) ++removed;
-  if (claimer != Wake::timed_out && time_ != nullptr && scheduler_->disarm(*time_)) ++removed;
+  if (claimer != Wake::stopped && scope() != nullptr && scope()->remove(*this)) ++removed;
+  if (claimer != Wake::timed_out && awaited_->time != nullptr && scheduler()->disarm(awaited_->time(*this))) ++removed;
   return removed;
 }
 
@@ -74,8 +81,8 @@ void Suspension::finish_detached() noexcept {
 }
 
 void Suspension::resume() noexcept {
-  if (scheduler_ != nullptr) {
-    scheduler_->schedule(*this);
+  if (Scheduler* const resumed_on = scheduler(); resumed_on != nullptr) {
+    resumed_on->schedule(*this);
   } else {
     resume_here(handle_);
   }
@@ -83,7 +90,7 @@ void Suspension::resume() noexcept {
 
 void Suspension::run_node(Node& node) noexcept {
   auto& self = static_cast<Suspension&>(node);
-  thread_context().current = self.scope_;
+  thread_context().current = self.scope();
   resume_here(self.handle_);
 }
 

@@ -25,7 +25,7 @@ class [[nodiscard]] SleepAwaiter {
   }
 
  private:
-  struct Sleeping : Suspension {
+  struct Sleeping : Suspension, Suspension::TimeSource {
     explicit Sleeping(TimePoint until) noexcept : time(until) {}
     TimePoint time;
   };
@@ -33,7 +33,6 @@ class [[nodiscard]] SleepAwaiter {
 
   StateBase* task_;
   Sleeping suspension_;
-  Suspension::TimeSource timer_;
 };
 
 /// Goes to the end of the queue.

@@ -87,7 +87,9 @@ const Scenario s9_scope("S9-scope", "start meets cancel meets a node's removal",
                           };
                           cohort::detail::Scope scope;
                           Node node;
-                          node.fire = [](cohort::detail::StopNode& told) noexcept { ++static_cast<Node&>(told).told; };
+                          static constexpr cohort::detail::StopNode::Kind a_counter{
+                              .fire = [](cohort::detail::StopNode& told) noexcept { ++static_cast<Node&>(told).told; }};
+                          node.kind = &a_counter;
                           check(scope.add(node), "it is added");
                           bool started = false;
                           jthread starter([&] { started = scope.try_start(); });

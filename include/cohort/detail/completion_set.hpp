@@ -127,7 +127,7 @@ class [[nodiscard]] CompletionSet::Ready {
     }
 
    private:
-    struct Wait : Suspension, Consumer {
+    struct Wait : Suspension, Suspension::TimeSource, Consumer {
       CompletionSet* set = nullptr;
     };
     bool wait(std::coroutine_handle<> handle);
@@ -137,7 +137,6 @@ class [[nodiscard]] CompletionSet::Ready {
     TimePoint deadline_;
     StateBase* task_;
     Wait wait_;
-    Suspension::TimeSource timer_;
   };
 
   Ready(CompletionSet& set, std::size_t count, TimePoint deadline) noexcept

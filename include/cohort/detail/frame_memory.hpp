@@ -28,13 +28,17 @@ struct FrameList {
 /// One thread's free blocks. Trivially destructible: usable while statics and other thread-locals are destroyed. All
 /// zero, nothing in it and no room for anything, until the thread is known, and for ever where nothing is to be kept.
 struct FrameCache {
-  static constexpr std::size_t class_size = 32;
+  static constexpr std::size_t class_step = 32;
   static constexpr std::size_t class_count = 64;  // up to 2 KiB; larger frames are rare and go to operator new
   static constexpr std::size_t no_class = class_count;
+  static constexpr std::size_t header = 8;  // what malloc puts in front, most likely: a block with it is a whole step
 
   static constexpr std::size_t class_of(std::size_t size) noexcept {
-    const std::size_t index = (size - 1) / class_size;
+    const std::size_t index = (size + header - 1) / class_step;
     return index < class_count ? index : no_class;
+  }
+  static constexpr std::size_t size_of(std::size_t frame_class) noexcept {
+    return (frame_class + 1) * class_step - header;
   }
 
   std::array<FrameList, class_count + 1> lists;  // that of no_class is always empty, and without room

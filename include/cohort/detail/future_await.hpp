@@ -94,12 +94,6 @@ class FutureAwaiterBase : protected InlineAwait {
   std::coroutine_handle<> await_suspend(std::coroutine_handle<> handle);
 
  protected:
-  /// What a wait with a deadline needs more.
-  struct Deadline {
-    TimePoint time;
-    Suspension::TimeSource source = {};
-  };
-
   FutureAwaiterBase(StateBase& awaited, StateBase* parent_state) noexcept {
     task = &awaited;
     parent = parent_state;
@@ -111,20 +105,16 @@ class FutureAwaiterBase : protected InlineAwait {
       throw_unless_ready(waited_ ? wait_.reason() : wake_, "the future is not done yet");
   }
 
-  bool deaf_ = false;  // to a stop of the awaiting task
+  bool deaf_ = false;   // to a stop of the awaiting task
+  bool timed_ = false;  // has a deadline: it is a TimedFutureAwaiterBase
 
  private:
   bool waited_ = false;
   Wake wake_ = Wake::ready;  // unless waited_: why it went on
 
- protected:
-  Deadline* deadline_ = nullptr;  // none
-  StateBase** handle_ = nullptr;  // when it consumes: the handle to be emptied, once there is a result
-
- private:
   friend struct InlineAwait;
   struct Wait : Suspension, Waiter {
-    StateBase* awaited;
+    FutureAwaiterBase* awaiter;
   };
 
   bool try_run_inline(ThreadContext& context) noexcept;
@@ -138,56 +128,74 @@ class FutureAwaiterBase : protected InlineAwait {
   };
 };
 
-/// The awaiter of a future: `const T&` when it reads, `T` when it consumes.
-template <class T, bool Consumes>
-class [[nodiscard]] FutureAwaiter : public FutureAwaiterBase {
- public:
-  FutureAwaiter(StateBase& state, StateBase** handle, StateBase* parent_state) noexcept
-      : FutureAwaiterBase(state, parent_state) {
-    handle_ = handle;
-    consumes = Consumes;
+/// The same with a deadline; none is TimePoint::max().
+class TimedFutureAwaiterBase : public FutureAwaiterBase {
+ protected:
+  TimedFutureAwaiterBase(StateBase& awaited, StateBase* parent_state, TimePoint deadline) noexcept
+      : FutureAwaiterBase(awaited, parent_state), deadline_(deadline) {
+    timed_ = deadline != TimePoint::max();
   }
+  ~TimedFutureAwaiterBase() = default;
 
-  std::conditional_t<Consumes, T, ReadType<T>> await_resume() {
-    require_ready();
-    if constexpr (Consumes) {
-      *handle_ = nullptr;
-      return take_shared_result<T>(*task);
-    } else {
-      return read_result<T>(*task);
-    }
+ private:
+  friend class FutureAwaiterBase;
+  TimePoint deadline_;
+  Suspension::TimeSource timer_;
+};
+
+/// The awaiter of a future that it only reads: `const T&`. `Base` says whether it has a deadline.
+template <class T, class Base>
+class [[nodiscard]] ReadingAwaiter : public Base {
+ public:
+  template <class... Deadline>
+  ReadingAwaiter(StateBase& state, StateBase**, StateBase* parent_state, Deadline... deadline) noexcept
+      : Base(state, parent_state, deadline...) {}
+
+  ReadType<T> await_resume() {
+    this->require_ready();
+    return read_result<T>(*this->task);
   }
 };
 
-/// The same with a deadline.
-template <class T, bool Consumes>
-class [[nodiscard]] TimedFutureAwaiter : public FutureAwaiter<T, Consumes> {
+/// The awaiter of a future that it empties, once there is a result: `T`.
+template <class T, class Base>
+class [[nodiscard]] ConsumingAwaiter : public Base {
  public:
-  TimedFutureAwaiter(StateBase& state, StateBase** handle, StateBase* parent_state, TimePoint time) noexcept
-      : FutureAwaiter<T, Consumes>(state, handle, parent_state), limit_{time} {
-    this->deadline_ = &limit_;
+  template <class... Deadline>
+  ConsumingAwaiter(StateBase& state, StateBase** handle, StateBase* parent_state, Deadline... deadline) noexcept
+      : Base(state, parent_state, deadline...), handle_(handle) {
+    this->consumes = true;
+  }
+
+  T await_resume() {
+    this->require_ready();
+    *handle_ = nullptr;
+    return take_shared_result<T>(*this->task);
   }
 
  private:
-  FutureAwaiterBase::Deadline limit_;
+  StateBase** handle_;
 };
+
+template <class T, bool Consumes, class Base>
+using AwaiterOn = std::conditional_t<Consumes, ConsumingAwaiter<T, Base>, ReadingAwaiter<T, Base>>;
+template <class T, bool Consumes>
+using FutureAwaiter = AwaiterOn<T, Consumes, FutureAwaiterBase>;
+template <class T, bool Consumes>
+using TimedFutureAwaiter = AwaiterOn<T, Consumes, TimedFutureAwaiterBase>;
 
 /// Waits until a future is done, whatever its outcome. To be awaited while there is a handle.
 class [[nodiscard]] Settled {
  public:
   enum class Cancellable : bool { no, yes };
 
-  class Awaiter : public FutureAwaiterBase {
+  class Awaiter : public TimedFutureAwaiterBase {
    public:
     Awaiter(StateBase& state, StateBase* parent_state, TimePoint deadline, Cancellable cancellable) noexcept
-        : FutureAwaiterBase(state, parent_state), limit_{deadline} {
+        : TimedFutureAwaiterBase(state, parent_state, deadline) {
       deaf_ = cancellable == Cancellable::no;
-      if (deadline != TimePoint::max()) deadline_ = &limit_;
     }
     void await_resume() const { require_ready(); }
-
-   private:
-    Deadline limit_;
   };
 
   Settled(StateBase& state, TimePoint deadline, Cancellable cancellable = Cancellable::yes) noexcept

@@ -89,7 +89,11 @@ class BasicInjectionQueue {
       node = next;
     }
     if (first != nullptr) {
-      (ready_ != nullptr ? last_ready_->next : ready_) = first;
+      if (ready_ != nullptr) {
+        last_ready_->next = first;
+      } else {
+        ready_ = first;
+      }
       last_ready_ = last;
     }
     if (ready_ == nullptr) has_ready_.store(false, std::memory_order_seq_cst);

@@ -9,9 +9,14 @@ namespace cohort::detail {
 
 /// Something to be told, once, when a scope is asked to stop.
 struct alignas(16) StopNode : FlaggedLink<StopNode> {
-  void (*fire)(StopNode&) noexcept = nullptr;
-  /// For a snapshot: what waits here. Under the list's lock; null when there is nothing to say.
-  void (*describe)(const StopNode&, ScopeReport&) noexcept = nullptr;
+  struct Kind {
+    void (*fire)(StopNode&) noexcept;
+    /// For a snapshot: what waits here. Under the list's lock; null when there is nothing to say.
+    void (*describe)(const StopNode&, ScopeReport&) noexcept = nullptr;
+  };
+  const Kind* kind = nullptr;
+
+  void fire() noexcept { kind->fire(*this); }
 };
 
 /// What is cancelled together: a submitted task with its children. It knows whether it has started, whether it has been
@@ -59,7 +64,7 @@ class Scope {
   void describe(ScopeReport& report) noexcept {
     report.add(*this);
     nodes_.find([&report](const StopNode& node) noexcept {
-      if (node.describe != nullptr) node.describe(node, report);
+      if (node.kind->describe != nullptr) node.kind->describe(node, report);
       return report.full();
     });
   }

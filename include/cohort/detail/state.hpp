@@ -236,7 +236,7 @@ struct alignas(state_alignment<T>) State {
     root.free_block();
   }
 
-  ResultSlot<T> result;
+  [[no_unique_address]] ResultSlot<T> result;  // of void: nothing
   // The base is last, whatever the alignment: its frame comes right behind it.
   [[no_unique_address]] Padding<(state_alignment<T> - sizeof(StateBase) % state_alignment<T>) % state_alignment<T>>
       padding;

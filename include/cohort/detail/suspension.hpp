@@ -23,6 +23,9 @@ enum class Wake : std::uint8_t { none, ready, stopped, timed_out };
 /// it runs again, and nobody ever waits for a callback in flight.
 class Suspension : Node, StopNode {
  public:
+  /// The timer of a suspension with a deadline; it lives beside it.
+  class TimeSource;
+
   /// The kind of thing that is awaited.
   struct Awaited {
     /// Takes its registration back: true when it will not fire any more. Called by whoever claimed; null when there is
@@ -30,15 +33,12 @@ class Suspension : Node, StopNode {
     bool (*remove)(Suspension&) noexcept = nullptr;
     /// Says what it is; null: nobody knows.
     WaitsFor (*describe)(const Suspension&) noexcept = nullptr;
+    /// Where its timer is; null: it has no deadline.
+    TimeSource& (*time)(Suspension&) noexcept = nullptr;
   };
 
-  /// The timer of a suspension with a deadline; it lives beside it.
-  class TimeSource;
-
-  /// Begins registration, for a coroutine `handle` of `task`; null for a stranger's coroutine. `time` when it has a
-  /// deadline.
-  void begin(std::coroutine_handle<> handle, StateBase* task, const Awaited& awaited,
-             TimeSource* time = nullptr) noexcept;
+  /// Begins registration, for a coroutine `handle` of `task`; null for a stranger's coroutine.
+  void begin(std::coroutine_handle<> handle, StateBase* task, const Awaited& awaited) noexcept;
 
   /// Adds the count of the awaited thing, before it is registered; pairs with fire() or a successful removal.
   void add_source() noexcept;
@@ -67,20 +67,24 @@ class Suspension : Node, StopNode {
   [[nodiscard]] Wake reason() const noexcept {
     return reason_.load(std::memory_order_relaxed);
   }  // relaxed: resumed after
-  [[nodiscard]] bool has_scheduler() const noexcept { return scheduler_ != nullptr; }
 
  private:
+  // What a task is cancelled with, and where it runs, do not change while it is suspended.
+  [[nodiscard]] Scope* scope() const noexcept { return of_task_ ? task_->scope : nullptr; }
+  [[nodiscard]] Scheduler* scheduler() const noexcept { return of_task_ ? task_->scheduler : scheduler_; }
   std::uint32_t remove_sources() noexcept;
   void resume() noexcept;
   static void run_node(Node& node) noexcept;
 
   std::coroutine_handle<> handle_;
-  Scheduler* scheduler_ = nullptr;
-  Scope* scope_ = nullptr;
+  union {
+    StateBase* task_ = nullptr;
+    Scheduler* scheduler_;  // of a stranger's coroutine; null outside any
+  };
   const Awaited* awaited_ = nullptr;
-  TimeSource* time_ = nullptr;
   sync::atomic<std::uint32_t> pending_{0};
   sync::atomic<Wake> reason_{Wake::none};  // claimed by compare-exchange
+  bool of_task_ = true;
 };
 
 class Suspension::TimeSource : Timer {
