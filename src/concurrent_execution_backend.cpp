@@ -209,6 +209,7 @@ void ConcurrentExecutionBackend::Core::start(const std::shared_ptr<TaskRecord>& 
   }
 }
 
+// NOLINTNEXTLINE(bugprone-exception-escape): the body's future is not empty
 void ConcurrentExecutionBackend::Core::ended(detail::CallbackNode& node) noexcept {
   const std::unique_ptr<Ending> ending(&static_cast<Ending&>(node));
   TaskResult& result = ending->record->result;

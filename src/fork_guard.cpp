@@ -3,6 +3,7 @@
 #include <cohort/detail/thread_context.hpp>
 
 #include <atomic>  // for std::atomic
+#include <new>     // for std::bad_alloc
 
 #if __has_include(<pthread.h>)
 #include <pthread.h>  // for pthread_atfork
@@ -15,16 +16,27 @@ std::atomic<std::uint64_t> generation{0};
 
 }  // namespace
 
-std::uint64_t fork_generation() noexcept {
+void at_fork(void (*before)(), void (*in_parent)(), void (*in_child)()) {
 #if __has_include(<pthread.h>)
-  // Registered before the first pool is made, since every pool asks.
-  static const int registered = pthread_atfork(nullptr, nullptr, [] {
-    generation.fetch_add(1, std::memory_order_relaxed);  // relaxed: the child has one thread
-    thread_context() = ThreadContext{};                  // which is nobody's worker
-  });
-  static_cast<void>(registered);
+  if (pthread_atfork(before, in_parent, in_child) != 0) throw std::bad_alloc();
 #endif
+}
+
+std::uint64_t fork_generation() noexcept {
   return generation.load(std::memory_order_relaxed);  // relaxed: changes only where there is one thread
+}
+
+std::uint64_t watch_fork_generation() {
+  // Where this throws the next call tries again.
+  static const bool watching = [] {
+    at_fork(nullptr, nullptr, [] {
+      generation.fetch_add(1, std::memory_order_relaxed);  // relaxed: the child has one thread
+      thread_context() = ThreadContext{};                  // which is nobody's worker
+    });
+    return true;
+  }();
+  static_cast<void>(watching);
+  return fork_generation();
 }
 
 }  // namespace cohort::detail

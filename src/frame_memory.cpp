@@ -1,5 +1,7 @@
 #include <cohort/detail/frame_memory.hpp>
 
+#include "fork_guard.hpp"
+
 #include <algorithm>  // for std::min
 #include <array>      // for std::array
 #include <atomic>     // for std::atomic
@@ -10,7 +12,7 @@
 #include <utility>    // for std::exchange
 
 #if __has_include(<pthread.h>)
-#include <pthread.h>  // for pthread_atfork, and pthread_key_create: cleaning up at thread exit without a destructor in thread-local storage
+#include <pthread.h>  // for pthread_key_create: cleaning up at thread exit without a destructor in thread-local storage
 #define COHORT_HAS_THREAD_EXIT 1
 #else
 #define COHORT_HAS_THREAD_EXIT 0
@@ -61,24 +63,25 @@ struct Store {
   std::ptrdiff_t obtained_by_ended_threads = 0;
 };
 
-Store& store();
-
-#if COHORT_HAS_THREAD_EXIT
-// While a process forks its store is locked, so that the child finds it whole, and unlocked.
-void lock_store() noexcept { store().mutex.lock(); }
-void unlock_store() noexcept { store().mutex.unlock(); }
-#endif
-
 // Never destroyed: frames may be freed by any thread until the very end of the process.
-Store& store() {
-  static Store* const immortal = [] {
-    auto* const made = new Store;
-#if COHORT_HAS_THREAD_EXIT
-    pthread_atfork(lock_store, unlock_store, unlock_store);
-#endif
-    return made;
+union Immortal {
+  constexpr Immortal() noexcept : store() {}
+  ~Immortal() {}
+  Store store;
+};
+constinit Immortal immortal;
+
+Store& store() noexcept { return immortal.store; }
+
+// While a process forks its store is locked, so that the child finds it whole, and unlocked. For whoever begins to use it:
+// throws std::bad_alloc, and then the next one tries again.
+void survive_forks() {
+  static const bool registered = [] {
+    const auto unlock = [] { store().mutex.unlock(); };
+    at_fork([] { store().mutex.lock(); }, unlock, unlock);
+    return true;
   }();
-  return *immortal;
+  static_cast<void>(registered);
 }
 
 // A block came from operator new, or went back to it.
@@ -226,7 +229,10 @@ std::uint32_t blocks_in(const FrameList& list) noexcept {
 // The thread's list is empty: its spare batch, a batch of the shared store, or one new block.
 void* allocate_frame_slowly(std::size_t size) {
   FrameCache& cache = frame_cache();
-  if (!cache.registered) register_thread();
+  if (!cache.registered) {
+    survive_forks();
+    register_thread();
+  }
   const std::size_t frame_class = FrameCache::class_of(size);
   void* block = nullptr;
   if (pooled(frame_class)) {
@@ -266,7 +272,8 @@ void free_frame_slowly(void* block, std::size_t frame_class) noexcept {
   free_frame(block, frame_class);
 }
 
-void pool_begins() noexcept {
+void pool_begins() {
+  survive_forks();
   Store& shared = store();
   const std::lock_guard lock(shared.mutex);
   ++shared.pools;

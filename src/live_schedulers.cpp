@@ -2,16 +2,14 @@
 #include <cohort/detail/sync.hpp>
 #include <cohort/executor_snapshot.hpp>
 
+#include "fork_guard.hpp"
 #include "live_schedulers.hpp"
 
 #include <algorithm>  // for std::find
 #include <exception>  // for std::exception_ptr
+#include <memory>     // for std::make_unique
 #include <mutex>      // for std::lock_guard
 #include <vector>     // for std::vector
-
-#if __has_include(<pthread.h>)
-#include <pthread.h>  // for pthread_atfork
-#endif
 
 namespace cohort::detail {
 namespace {
@@ -22,15 +20,13 @@ struct LiveSchedulers {
 };
 
 // Never destroyed: executors may be static, and end late. Locked while the process forks, so that the child finds it
-// whole, and unlocked.
+// whole, and unlocked. The first call may throw std::bad_alloc, and then the next one tries again.
 LiveSchedulers& live() {
   static LiveSchedulers* const immortal = [] {
-    auto* const made = new LiveSchedulers;
-#if __has_include(<pthread.h>)
+    auto made = std::make_unique<LiveSchedulers>();
     const auto unlock = [] { live().mutex.unlock(); };
-    pthread_atfork([] { live().mutex.lock(); }, unlock, unlock);
-#endif
-    return made;
+    at_fork([] { live().mutex.lock(); }, unlock, unlock);
+    return made.release();
   }();
   return *immortal;
 }
@@ -38,11 +34,14 @@ LiveSchedulers& live() {
 }  // namespace
 
 void Scheduler::enlist() {
-  {
+  pool_begins();
+  try {
     std::lock_guard lock(live().mutex);
     live().all.push_back(this);
+  } catch (...) {
+    pool_ended();
+    throw;
   }
-  pool_begins();
 }
 
 void Scheduler::delist() noexcept {

@@ -55,7 +55,7 @@ struct ManualPool::Core {
 
   const ExecutorOptions options;
   const std::thread::id thread = std::this_thread::get_id();
-  const std::uint64_t fork_generation = detail::fork_generation();
+  const std::uint64_t fork_generation = detail::watch_fork_generation();
   detail::sync::atomic<std::uint64_t> references{1};
   detail::sync::atomic<Duration::rep> now{detail::sync::now().time_since_epoch().count()};  // written by the thread
 

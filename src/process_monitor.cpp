@@ -122,7 +122,7 @@ class ProcessMonitor::Implementation : public std::enable_shared_from_this<Imple
 
   const Duration kill_grace_;
   const bool use_pidfd_;
-  const std::uint64_t generation_ = fork_generation();
+  const std::uint64_t generation_ = watch_fork_generation();
 
   std::mutex mutex_;
   std::thread thread_;                       // under the mutex; started with the first process

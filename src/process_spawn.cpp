@@ -1,10 +1,11 @@
 #if __has_include(<spawn.h>)
 #include "process_spawn.hpp"
 
+#include "fork_guard.hpp"
+
 #include <cohort/detail/intrusive_list.hpp>
 
 #include <fcntl.h>
-#include <pthread.h>
 #include <spawn.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -130,8 +131,11 @@ class WriteEnd {
 
   // Makes the pipe, and gives the other end.
   Descriptor open() {
-    static const int registered = ::pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); }, close_all);
-    if (registered != 0) throw_errno(registered, "cannot make a pipe");
+    static const bool registered = [] {
+      at_fork([] { mutex.lock(); }, [] { mutex.unlock(); }, close_all);
+      return true;
+    }();
+    static_cast<void>(registered);
     const std::lock_guard lock(mutex);
     Pipe pipe = open_pipe();
     writer_ = std::move(pipe.writer);

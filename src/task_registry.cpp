@@ -274,29 +274,25 @@ bool TaskRegistry::cancel(const std::string& uid) {
   return record != nullptr && cancel(*record);
 }
 
-// Allocates nothing, since shutdown() does it: two places of our own in the list say where we are and where to stop.
+// The newest first: what has not started is not to start because what runs has been stopped. Allocates nothing, since
+// shutdown() does it: a place of our own in the list, which goes from its end to its beginning, says where we are. What is
+// submitted meanwhile comes after it.
 std::size_t TaskRegistry::cancel_all() noexcept {
   std::size_t asked = 0;
   Entry here;
-  Entry end;  // what is submitted meanwhile comes after it
   std::unique_lock lock(mutex_);
-  live_.push_back(end);
-  Entry* next = live_.front();
-  while (next != &end) {
+  live_.push_back(here);
+  while (Entry* const next = here.previous) {
+    live_.remove(here);
+    live_.insert_before(*next, here);
     std::shared_ptr<TaskRecord> record = next->record;
-    if (record == nullptr) {  // somebody else's place
-      next = next->next;
-      continue;
-    }
-    live_.insert_after(*next, here);
+    if (record == nullptr) continue;  // somebody else's place
     lock.unlock();
     if (cancel(*record)) ++asked;
     record.reset();
     lock.lock();
-    next = here.next;
-    live_.remove(here);
   }
-  live_.remove(end);
+  live_.remove(here);
   return asked;
 }
 

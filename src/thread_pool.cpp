@@ -135,7 +135,7 @@ struct ThreadPool::Core {
   bool driven = false;  // no threads of its own: run_to_end() drives its one worker
 
   detail::sync::atomic<std::uint64_t> references{1};
-  std::uint64_t fork_generation = detail::fork_generation();
+  std::uint64_t fork_generation = detail::watch_fork_generation();
 
   // Accepting from outside: the top bit says closed, the rest counts what was accepted, so that one exchange decides
   // whether a task is in or out.

@@ -10,18 +10,20 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <any>        // for any_cast
-#include <atomic>     // for atomic
-#include <csignal>    // for kill, SIGTERM
-#include <cstdlib>    // for mkdtemp
-#include <ctime>      // for clock
-#include <fstream>    // for ifstream
-#include <map>        // for map
-#include <memory>     // for make_unique
-#include <stdexcept>  // for runtime_error
-#include <string>     // for string
-#include <thread>     // for jthread
-#include <vector>     // for vector
+#include <any>         // for any_cast
+#include <atomic>      // for atomic
+#include <csignal>     // for kill, SIGTERM
+#include <cstdlib>     // for mkdtemp
+#include <ctime>       // for clock
+#include <fstream>     // for ifstream
+#include <map>         // for map
+#include <memory>      // for make_unique
+#include <optional>    // for optional
+#include <stdexcept>   // for runtime_error
+#include <stop_token>  // for stop_callback
+#include <string>      // for string
+#include <thread>      // for jthread
+#include <vector>      // for vector
 
 using namespace cohort;
 using namespace test;
@@ -359,6 +361,36 @@ TEST_CASE("a queued task that is cancelled never runs", "[backend][cancel][R6]")
   REQUIRE(changes.of("f") == std::vector{TaskState::canceled});
   REQUIRE(changes.of("p") == std::vector{TaskState::canceled});
   REQUIRE_FALSE(ran);
+}
+
+TEST_CASE("of tasks that are cancelled together none starts because another has been stopped",
+          "[backend][cancel][R6]") {
+  const bool by_shutdown = GENERATE(false, true);
+  ConcurrentExecutionBackend backend(ExecutorOptions{.max_workers = 1});
+  Changes changes(backend);
+  Gate gate;
+  // Whoever stops the first stays until its place has been taken, or nobody is left to take it.
+  auto stay = [&] {
+    gate.open();
+    static_cast<void>(eventually([&] { return backend.task_state("waits") != TaskState::pending; }));
+  };
+  std::optional<std::stop_callback<decltype(stay)>> stopped;
+  auto run = [&](std::stop_token token) {
+    stopped.emplace(std::move(token), stay);
+    gate.wait();
+    throw CancelledError();
+  };
+  const auto futures =
+      backend.submit_tasks({function("runs", run), function("waits", [] {}), function("waits too", [] {})});
+  REQUIRE(eventually([&] { return backend.task_state("runs") == TaskState::running; }));
+  if (by_shutdown) {
+    backend.shutdown();
+  } else {
+    REQUIRE(backend.cancel_all_tasks() == 3);
+  }
+  for (const auto& future : futures) REQUIRE(future.get().state == TaskState::canceled);
+  REQUIRE(changes.of("waits") == std::vector{TaskState::canceled});
+  REQUIRE(changes.of("waits too") == std::vector{TaskState::canceled});
 }
 
 TEST_CASE("a running function is canceled only when its body has ended", "[backend][cancel][R6]") {

@@ -50,7 +50,7 @@ void free_frame_slowly(void* block, std::size_t) noexcept {
   --frames;
   ::operator delete(block);
 }
-void pool_begins() noexcept {}
+void pool_begins() {}
 void pool_ended() noexcept {}
 std::ptrdiff_t live_frames() noexcept { return frames; }
 

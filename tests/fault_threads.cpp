@@ -52,6 +52,8 @@ std::atomic<bool> no_keys{false};   // no thread can be given a value that is de
 std::atomic<bool> no_values{false};
 std::atomic<int> keys_refused{0};
 std::atomic<int> values_refused{0};
+std::atomic<int> fork_handlers_left{never};  // how many can still be registered
+std::atomic<int> fork_handlers_refused{0};
 
 /// From now on so many threads can be made, and no more; until its end.
 class ThreadLimit {
@@ -99,6 +101,16 @@ extern "C" int pthread_setspecific(pthread_key_t key, const void* value) noexcep
     return ENOMEM;
   }
   return real(key, value);
+}
+
+// Not part of the shared C library, as the others are, but of each program: there is nobody to ask but whom it asks.
+extern "C" int __register_atfork(void (*before)(), void (*in_parent)(), void (*in_child)(), void* whose) noexcept;
+extern "C" int pthread_atfork(void (*before)(), void (*in_parent)(), void (*in_child)()) noexcept {
+  if (--fork_handlers_left < 0) {
+    ++fork_handlers_refused;
+    return ENOMEM;
+  }
+  return __register_atfork(before, in_parent, in_child, nullptr);
 }
 
 // The library asks for a pidfd in this way. Others use it, too: six arguments are as many as there can be, and reading
@@ -216,6 +228,30 @@ TEST_CASE("threads that have no memory for thread-specific values work all the s
   // As soon as there is some, those that are there keep frames, and give them back at their end.
   REQUIRE(work_for_many_threads() == 1001);
   REQUIRE(detail::live_frames() == 0);
+}
+
+// They are registered once in a process: as above, a test for ctest.
+TEST_CASE("where there is no memory to be told of forks the constructor says so, and the next one tries again",
+          "[R9][R14]") {
+  int failures = 0;
+  for (int room = 0;; ++room) {
+    fork_handlers_refused = 0;
+    fork_handlers_left = room;
+    const long blocks = fault::live;
+    const std::string outcome = thrown_by([] { AsyncExecutor executor(2); });
+    fork_handlers_left = never;
+    if (fork_handlers_refused == 0) break;
+    const bool all_freed = eventually([&] { return fault::live <= blocks + 1; });  // the list of executors stays
+    ++failures;
+    REQUIRE(outcome == "bad_alloc");
+    REQUIRE(all_freed);
+  }
+  if (failures == 0) WARN("they were registered already: run this test by itself");
+  REQUIRE(work_for_many_threads() == 1001);
+  REQUIRE(detail::live_frames() == 0);
+  AsyncExecutor executor(1);
+  const int code = in_child([&] { return thrown_by([&] { return executor.submit(answer); }) == "shutdown" ? 0 : 1; });
+  REQUIRE(code == 0);
 }
 
 TEST_CASE("where a blocked worker's place cannot be taken its tasks run all the same", "[R3][R10]") {

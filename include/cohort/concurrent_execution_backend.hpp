@@ -71,7 +71,8 @@ class ConcurrentExecutionBackend {
   /// when it has really ended; one whose completion won stays completed.
   bool cancel_task(const std::string& uid);
 
-  /// The same for every unfinished task. *Returns* how many were asked.
+  /// The same for every unfinished task, the newest first: none starts because another has been stopped. *Returns* how
+  /// many were asked.
   std::size_t cancel_all_tasks();
 
   /// Refuses new tasks, cancels all, and waits until every task has ended and its callbacks are over. An executor of its

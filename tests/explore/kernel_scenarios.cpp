@@ -200,18 +200,22 @@ const Scenario s16("S16", "pop meets steal meets steal meets grow", {"all taken"
     if (item != nullptr) ++*item;
     return item != nullptr;
   };
+  const auto push = [&](int& item) {
+    deque.reserve();
+    deque.push_reserved(&item);
+  };
   const auto steal_twice = [&] {
     take(deque.steal());
     take(deque.steal());
   };
   jthread thief(steal_twice);
   jthread other_thief(steal_twice);
-  deque.push(&items[0]);
-  deque.push(&items[1]);
+  push(items[0]);
+  push(items[1]);
   take(deque.pop());
-  deque.push(&items[2]);
-  deque.push(&items[3]);
-  deque.push(&items[4]);
+  push(items[2]);
+  push(items[3]);
+  push(items[4]);
   while (take(deque.pop())) {
   }
   thief.join();

@@ -127,7 +127,8 @@ class Pool : model::PlainMemory {
 
   void submit(Task& task, Worker& own) {
     add(own.submitted);
-    own.deque.push(&task);
+    own.deque.reserve();
+    own.deque.push_reserved(&task);
     wake_if_needed();
   }
 

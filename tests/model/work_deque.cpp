@@ -61,7 +61,8 @@ struct OwnerAndTwoThieves : rl::test_suite<OwnerAndTwoThieves, 3>, model::PlainM
 
   void push(std::size_t number) {
     elements[number].content = 1;
-    deque->push(&elements[number]);
+    deque->reserve();
+    deque->push_reserved(&elements[number]);
   }
 
   void pop() {

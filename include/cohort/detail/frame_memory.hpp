@@ -89,7 +89,8 @@ inline void free_frame(void* block, std::size_t frame_class) noexcept {
 }
 
 /// While a pool lives free blocks are kept for its next tasks; when the last has ended most go back to `operator delete`.
-void pool_begins() noexcept;
+/// The beginning *throws* `std::bad_alloc`.
+void pool_begins();
 void pool_ended() noexcept;
 
 /// How many blocks are in use in the whole process. For tests: exact when no thread is allocating or freeing.

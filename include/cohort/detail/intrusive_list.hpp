@@ -18,12 +18,12 @@ class IntrusiveList {
     last_ = &element;
   }
 
-  void insert_after(T& position, T& element) noexcept {
-    element.next = position.next;
-    element.previous = &position;
+  void insert_before(T& position, T& element) noexcept {
+    element.next = &position;
+    element.previous = position.previous;
     element.linked = true;
-    (position.next != nullptr ? position.next->previous : last_) = &element;
-    position.next = &element;
+    (position.previous != nullptr ? position.previous->next : first_) = &element;
+    position.previous = &element;
   }
 
   /// Takes `element` out; false when it is not in.

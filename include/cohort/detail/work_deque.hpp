@@ -17,8 +17,8 @@ namespace cohort::detail {
 /// doi:10.1145/2442516.2442524, with their fences replaced by sequentially consistent stores and loads, which thread
 /// sanitizers understand and which cost the same.
 ///
-/// *Thread safety*: `push`, `pop` and `newest` by the owner only, which may change hands under a lock; the rest by
-/// anyone. `Atomic` is a parameter so that a model checker can put its own in place of `std::atomic`.
+/// *Thread safety*: `steal`, `size` and `empty` by anyone; the rest by the owner only, which may change hands under a
+/// lock. `Atomic` is a parameter so that a model checker can put its own in place of `std::atomic`.
 template <class T, template <class> class Atomic = sync::atomic>
 class WorkDeque {
  public:
@@ -33,14 +33,12 @@ class WorkDeque {
     }
   }
 
-  /// Makes room for one more element, so that the next `push` cannot fail.
+  /// Makes room for one more element, so that it can be pushed.
   ///
   /// *Throws*: `std::bad_alloc`, the deque unchanged.
   void reserve() {
-    const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);  // relaxed: only the owner writes it
-    const std::int64_t top = top_.load(std::memory_order_acquire);        // acquire: pairs with the CAS of steal()
-    if (bottom - top >= buffer_.load(std::memory_order_relaxed)->size()) [[unlikely]]  // relaxed: as above
-      grow(top, bottom);
+    if (!has_room()) [[unlikely]]
+      grow();
   }
 
   /// Adds at the bottom; room must have been reserved.
@@ -52,16 +50,9 @@ class WorkDeque {
     bottom_.store(bottom + 1, std::memory_order_seq_cst);
   }
 
-  void push(T* element) {
-    reserve();
-    push_reserved(element);
-  }
-
-  /// The same where there is room already: allocates nothing. False when there is none.
+  /// The same where there may be no room: allocates nothing, and is false when there is none.
   [[nodiscard]] bool try_push(T* element) noexcept {
-    // relaxed, acquire, relaxed: as in reserve()
-    const std::int64_t size = bottom_.load(std::memory_order_relaxed) - top_.load(std::memory_order_acquire);
-    if (size >= buffer_.load(std::memory_order_relaxed)->size()) [[unlikely]]
+    if (!has_room()) [[unlikely]]
       return false;
     push_reserved(element);
     return true;
@@ -99,7 +90,7 @@ class WorkDeque {
     std::int64_t top = top_.load(std::memory_order_seq_cst);
     const std::int64_t bottom = bottom_.load(std::memory_order_seq_cst);
     if (top >= bottom) return nullptr;
-    // acquire: pairs with the release in reserve(). The element read may be overwritten by the owner only after the top
+    // acquire: pairs with the release in grow(). The element read may be overwritten by the owner only after the top
     // has moved on, and then the exchange below fails and what was read is not used.
     T* element = buffer_.load(std::memory_order_acquire)->get(top);
     if (!top_.compare_exchange_strong(top, top + 1, std::memory_order_seq_cst)) return nullptr;
@@ -139,9 +130,17 @@ class WorkDeque {
     Buffer* retired;  // the smaller buffer before this one, freed with it
   };
 
+  [[nodiscard]] bool has_room() const noexcept {
+    const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);    // relaxed: only the owner writes it
+    const std::int64_t top = top_.load(std::memory_order_acquire);          // acquire: pairs with the CAS of steal()
+    return bottom - top < buffer_.load(std::memory_order_relaxed)->size();  // relaxed: as the bottom
+  }
+
   // Not inline, for the sake of the registers that reserve() then need not save.
-  [[gnu::noinline, gnu::cold]] void grow(std::int64_t top, std::int64_t bottom) {
-    Buffer* buffer = buffer_.load(std::memory_order_relaxed);  // relaxed: only the owner writes it
+  [[gnu::noinline, gnu::cold]] void grow() {
+    const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);  // relaxed, both: own
+    const std::int64_t top = top_.load(std::memory_order_acquire);        // acquire: as in has_room()
+    Buffer* buffer = buffer_.load(std::memory_order_relaxed);
     Buffer* larger = new Buffer(static_cast<std::size_t>(buffer->size()) * 2, buffer);
     for (std::int64_t index = top; index < bottom; ++index) larger->put(index, buffer->get(index));
     // release: a thief that sees the new buffer sees what was copied into it. The old one is kept: a thief may be
