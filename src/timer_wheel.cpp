@@ -64,7 +64,7 @@ void TimerWheel::remove(Timer& timer) noexcept {
 
 // The index, within the turn of a level, of its first slot that is not empty; `slots` when all are.
 unsigned TimerWheel::first_used(unsigned level, std::uint64_t turn) const noexcept {
-  const std::uint64_t* const used = &used_[(2 * level + turn % 2) * words];
+  const std::uint64_t* const used = &used_[(2 * std::size_t{level} + turn % 2) * words];
   for (unsigned word = 0; word < words; ++word) {
     if (used[word] != 0) return word * word_bits + static_cast<unsigned>(std::countr_zero(used[word]));
   }
