@@ -1,5 +1,7 @@
 #include <cohort/detail/attempts.hpp>
 
+#include <utility>  // for std::exchange
+
 namespace cohort::detail {
 
 std::coroutine_handle<> ScopedChild::start(std::coroutine_handle<> handle) {
@@ -29,12 +31,17 @@ std::coroutine_handle<> ScopedChild::start(std::coroutine_handle<> handle) {
   stop_.kind = &a_child;
   if (parent.scope != nullptr && !parent.scope->add(stop_)) stop_.fire();
   time_.owner = this;
+  // To stop the child may call an application's code, which may block: on a worker that waits for its loop.
   time_.fire = [](Timer& timer) noexcept {
-    ScopedChild& self = *static_cast<TimeSource&>(timer).owner;
-    self.timed_out_.store(true, std::memory_order_relaxed);  // relaxed: arriving shows it
-    self.child_->own_scope.request_stop();
-    self.arrive_from_outside();
+    auto& source = static_cast<TimeSource&>(timer);
+    ThreadContext& context = thread_context();
+    if (context.firing_timers_of != nullptr && context.firing_timers_of == context.scheduler) {
+      source.Node::next = std::exchange(context.alarms, &source);
+    } else {
+      source.owner->time_out();
+    }
   };
+  time_.run = [](Node& node) noexcept { static_cast<TimeSource&>(node).owner->time_out(); };
   if (deadline_ != TimePoint::max()) {
     parent.scheduler->watch_clock();
     parent.scheduler->arm(time_, deadline_);
@@ -42,6 +49,12 @@ std::coroutine_handle<> ScopedChild::start(std::coroutine_handle<> handle) {
 
   thread_context().current = &child_->own_scope;
   return transfer(child_->frame());
+}
+
+void ScopedChild::time_out() noexcept {
+  timed_out_.store(true, std::memory_order_relaxed);  // relaxed: arriving shows it
+  child_->own_scope.request_stop();
+  arrive_from_outside();
 }
 
 // The child has ended: who could have stopped it is taken back, or has fired and arrives by itself.

@@ -103,8 +103,7 @@ constexpr std::uint32_t injection_interval = 61;
 constexpr std::uint32_t oldest_interval = 67;
 constexpr std::uint32_t clock_interval = 31;
 
-// How many timers are fired at once: fewer than what runs until the next look at the clock, so that no later ones come to
-// lie on top of them.
+// How many timers are fired at once: they wait for a worker where a cache still has them, and the wheel is soon free again.
 constexpr unsigned timers_at_once = 28;
 
 // How many submissions from outside lie between those that bring the shared queue in order.
@@ -130,7 +129,7 @@ struct ThreadPool::Core {
   const ExecutorOptions options;
   std::vector<std::unique_ptr<PoolWorker>> workers;
   detail::InjectionQueue injected;  // from outside, and what is to wait for everything else
-  detail::InjectionQueue due;       // whose timers have fired, for no worker's deque: before what is in `injected`
+  detail::InjectionQueue due;       // whose timers have fired: before what is in `injected`
   detail::TimerWheel timers;
   bool driven = false;  // no threads of its own: run_to_end() drives its one worker
 
@@ -723,7 +722,8 @@ std::size_t ThreadPool::max_workers() const noexcept { return core_->options.max
 void ThreadPool::schedule(Node& node) noexcept {
   ThreadContext& context = thread_context();
   if (context.firing_timers_of == this) {
-    node.next = std::exchange(context.fired, &node);
+    core_->due.push(node);
+    wake_if_needed();
     return;
   }
   if (context.scheduler != this) {
@@ -861,7 +861,7 @@ Node* ThreadPool::next(PoolWorker& worker) noexcept {
   } else if (worker.tick % detail::oldest_interval == 0) [[unlikely]] {
     if (Node* node = worker.deque.steal()) return node;
   } else if (worker.tick % detail::clock_interval == 0) [[unlikely]] {
-    if (core.timers.next() != TimePoint::max()) advance_timers();
+    if (core.timers.next() != TimePoint::max() && core.due.empty()) advance_timers();
     if (Node* node = core.due.pop()) return node;
   }
   return take(worker);
@@ -950,16 +950,12 @@ void ThreadPool::advance_timers() noexcept {
   context.firing_timers_of = this;
   core_->timers.advance(detail::sync::now(), detail::timers_at_once);
   context.firing_timers_of = nullptr;
-  Node* node = std::exchange(context.fired, nullptr);
-  if (node == nullptr) return;
-  // A worker takes them itself, unless others are faster: the first deadline comes to lie on top of its deque.
-  while (node != nullptr && context.deque != nullptr) {
-    Node* const next = node->next;  // first: pushed, it may be taken, and over
-    if (!context.deque->try_push(node)) break;
-    node = next;
+  for (Node* alarm = std::exchange(context.alarms, nullptr); alarm != nullptr;) {
+    Node* const next = alarm->next;  // first: pushed, it may be taken, and over
+    if (!context.deque->try_push(alarm)) core_->due.push(*alarm);
+    wake_if_needed();
+    alarm = next;
   }
-  if (node != nullptr) core_->due.push_all(*node);
-  wake_if_needed();
 }
 
 // Timers are pending and nobody watches the clock.

@@ -1,16 +1,14 @@
 #include <cohort/detail/prefetch.hpp>
 #include <cohort/detail/sync.hpp>
 
-#include <cohort/detail/sync_thread.hpp>
-#include "timer_wheel.hpp"
-
-#include "look_for_a_while.hpp"
-
 #include <algorithm>  // for std::max, std::min
 #include <bit>        // for std::countr_zero, std::bit_width
 #include <cstddef>    // for std::size_t
 #include <limits>     // for std::numeric_limits
 #include <mutex>      // for std::unique_lock
+
+#include "look_for_a_while.hpp"
+#include "timer_wheel.hpp"
 
 namespace cohort::detail {
 namespace {

@@ -606,6 +606,43 @@ TEST_CASE("the timeout does not count the time in the queue nor the pauses", "[o
   REQUIRE(retried.get() == 2);
 }
 
+TEST_CASE("a stop callback of a timeout may block, and wait for tasks and for what is due with it",
+          "[options][timeout]") {
+  const std::size_t workers = GENERATE(1U, 2U);
+  AsyncExecutor executor(workers);
+  std::atomic<bool> over = false;
+  // Keeps a worker in its loop, so that the timers are most likely its.
+  auto busy = executor.submit([&over]() -> Task<> {
+    while (!over) co_await yield();
+  });
+  for (int round = 0; round < 20; ++round) {
+    std::atomic<int> woken = 0;
+    const Clock::time_point due = Clock::now() + 5ms;
+    auto sleeper = [&](Clock::duration before) -> Task<> {
+      co_await sleep_until(due - before);
+      ++woken;
+    };
+    std::vector<AsyncFuture<void>> sleepers;
+    for (int i = 0; i < 40; ++i) sleepers.push_back(executor.submit(sleeper, i * 10us));
+    int got = 0;
+    bool all_woken = false;
+    auto body = [&]() -> Task<> {
+      const std::stop_callback callback(co_await get_stop_token(), [&] {
+        got = executor.submit(answer).get();
+        all_woken = workers == 1 || eventually([&] { return woken == 40; });
+      });
+      co_await sleep_for(1h);
+    };
+    auto future = executor.submit(SubmitOptions{.timeout = 5ms}, body);
+    REQUIRE_THROWS_AS(future.get(), TimeoutError);
+    REQUIRE(got == 42);
+    REQUIRE(all_woken);
+    for (auto& each : sleepers) each.get();
+  }
+  over = true;
+  busy.get();
+}
+
 TEST_CASE("a cancelled task with a timeout is cancelled", "[options][timeout][cancel]") {
   AsyncExecutor executor(1);
   std::atomic<bool> started = false;

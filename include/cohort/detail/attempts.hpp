@@ -43,12 +43,13 @@ class ScopedChild : Latch {
   struct StopSource : StopNode {
     ScopedChild* owner;
   };
-  struct TimeSource : Timer {
+  struct TimeSource : Timer, Node {
     ScopedChild* owner;
   };
 
   std::coroutine_handle<> start(std::coroutine_handle<> handle);
   static std::size_t ended(Latch& latch) noexcept;
+  void time_out() noexcept;
 
   StateBase* parent_task_;
   TimePoint deadline_;

@@ -20,13 +20,13 @@ namespace cohort::detail {
 template <class T, template <class> class Atomic = sync::atomic, class Mutex = sync::mutex>
 class BasicInjectionQueue {
  public:
-  void push(T& node) noexcept { push(node, node); }
-
-  /// Several at once: a stack of them, linked, the last to come on top.
-  void push_all(T& top) noexcept {
-    T* bottom = &top;
-    while (bottom->next != nullptr) bottom = bottom->next;
-    push(top, *bottom);
+  void push(T& node) noexcept {
+    T* top = inbox_.load(std::memory_order_relaxed);  // relaxed: the exchange decides
+    do {
+      node.next = top;
+      // seq_cst: publishes the node, and stands before the pusher's look for sleeping workers. See
+      // ThreadPool::wake_if_needed.
+    } while (!inbox_.compare_exchange_weak(top, &node, std::memory_order_seq_cst, std::memory_order_relaxed));
   }
 
   [[nodiscard]] T* pop() noexcept {
@@ -68,15 +68,6 @@ class BasicInjectionQueue {
   }
 
  private:
-  void push(T& newest, T& oldest) noexcept {
-    T* top = inbox_.load(std::memory_order_relaxed);  // relaxed: the exchange decides
-    do {
-      oldest.next = top;
-      // seq_cst: publishes the nodes, and stands before the pusher's look for sleeping workers. See
-      // ThreadPool::wake_if_needed.
-    } while (!inbox_.compare_exchange_weak(top, &newest, std::memory_order_seq_cst, std::memory_order_relaxed));
-  }
-
   void refill() noexcept {
     has_ready_.store(true, std::memory_order_seq_cst);
     T* node = inbox_.exchange(nullptr, std::memory_order_seq_cst);

@@ -6,6 +6,7 @@ namespace cohort::detail {
 /// may be nothing, or gone.
 template <int begin, int end>
 void prefetch(const void* place) noexcept {
+  if (place == nullptr) return;
   for (int offset = begin; offset < end; offset += 64) __builtin_prefetch(static_cast<const char*>(place) + offset);
 }
 

@@ -81,12 +81,14 @@ struct ThreadContext {
   unsigned transfers_left = most_transfers;  // until the stack is left: see transfer()
   unsigned inline_runs = 0;                  // see FutureAwaiterBase::try_run_inline
   bool finishing = false;                    // the thread is at the end of a task and returns to its loop at once
-  const Scheduler* firing_timers_of = nullptr;  // what is scheduled there now is due,
-  Node* fired = nullptr;                        // and comes here, the last on top
-  Node* handed_over = nullptr;                  // what to run next, without queueing: only while finishing
-  BlockedTask* blocked = nullptr;               // tasks further down this stack, blocked in get()
-  unsigned callback_depth = 0;                  // done callbacks running on this stack
-  Waiter* deferred_callbacks = nullptr;         // those that wait for the stack to unwind, first to run first
+  const Scheduler* firing_timers_of = nullptr;  // what is scheduled there now is due
+  // While a worker of that pool fires its timers: those that call an application's code, which the worker runs before all
+  // else, back in its loop; the last on top.
+  Node* alarms = nullptr;
+  Node* handed_over = nullptr;           // what to run next, without queueing: only while finishing
+  BlockedTask* blocked = nullptr;        // tasks further down this stack, blocked in get()
+  unsigned callback_depth = 0;           // done callbacks running on this stack
+  Waiter* deferred_callbacks = nullptr;  // those that wait for the stack to unwind, first to run first
   Waiter* last_deferred_callback = nullptr;
   StateBase* dropped_tasks = nullptr;  // unstarted tasks to destroy, while one is being destroyed: see drop_unstarted()
   bool dropping_tasks = false;
