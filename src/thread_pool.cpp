@@ -868,9 +868,15 @@ Node* ThreadPool::next(PoolWorker& worker) noexcept {
 }
 
 Node* ThreadPool::take(PoolWorker& worker) noexcept {
+  Core& core = *core_;
   if (Node* node = worker.deque.pop()) return node;
-  if (Node* node = core_->due.pop()) return node;
-  return core_->injected.pop();
+  if (Node* node = core.due.pop()) return node;
+  if (core.timers.behind()) [[unlikely]] {
+    advance_timers();
+    if (Node* node = worker.deque.pop()) return node;
+    if (Node* node = core.due.pop()) return node;
+  }
+  return core.injected.pop();
 }
 
 bool ThreadPool::has_work() const noexcept {

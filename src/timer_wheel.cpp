@@ -167,6 +167,7 @@ void TimerWheel::advance(TimePoint time, unsigned most) noexcept {
       }
     }
     if (moves_left != 0) now_ = std::max(now_, until + 1);
+    behind_.store(moves_left == 0, std::memory_order_relaxed);  // relaxed: a hint
     move_ahead();
     publish_next(time_of(next_tick()));
   }

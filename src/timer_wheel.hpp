@@ -37,6 +37,9 @@ class TimerWheel {
   // more. Does nothing while another thread is at the wheel: next() says so, too.
   void advance(TimePoint now, unsigned most = all) noexcept;
 
+  // Whether the last look left some that were due.
+  [[nodiscard]] bool behind() const noexcept { return behind_.load(std::memory_order_relaxed); }  // relaxed: a hint
+
   // How many are armed.
   [[nodiscard]] std::size_t size() noexcept {
     std::lock_guard lock(mutex_);
@@ -87,6 +90,7 @@ class TimerWheel {
   std::size_t size_ = 0;
   std::uint64_t now_ = 0;             // all ticks before this one have been dealt with
   sync::atomic<Duration::rep> next_;  // written under the mutex
+  sync::atomic<bool> behind_{false};  // written under the mutex
 };
 
 }  // namespace cohort::detail
