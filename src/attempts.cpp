@@ -18,12 +18,7 @@ std::coroutine_handle<> ScopedChild::start(std::coroutine_handle<> handle) {
 
   stop_.owner = this;
   static constexpr StopNode::Kind a_child{
-      .fire =
-          [](StopNode& node) noexcept {
-            ScopedChild& self = *static_cast<StopSource&>(node).owner;
-            self.child_->own_scope.request_stop();
-            self.arrive_from_outside();
-          },
+      .fire = [](StopNode& node) noexcept { static_cast<StopSource&>(node).owner->stop_child(); },
       .describe =
           [](const StopNode& node, ScopeReport& report) noexcept {
             static_cast<const StopSource&>(node).owner->child_->own_scope.describe(report);
@@ -51,10 +46,14 @@ std::coroutine_handle<> ScopedChild::start(std::coroutine_handle<> handle) {
   return transfer(child_->frame());
 }
 
-void ScopedChild::time_out() noexcept {
-  timed_out_.store(true, std::memory_order_relaxed);  // relaxed: arriving shows it
+void ScopedChild::stop_child() noexcept {
   child_->own_scope.request_stop();
   arrive_from_outside();
+}
+
+void ScopedChild::time_out() noexcept {
+  timed_out_.store(true, std::memory_order_relaxed);  // relaxed: arriving shows it
+  stop_child();
 }
 
 // The child has ended: who could have stopped it is taken back, or has fired and arrives by itself.

@@ -16,7 +16,8 @@ std::atomic<std::uint64_t> generation{0};
 
 }  // namespace
 
-void at_fork(void (*before)(), void (*in_parent)(), void (*in_child)()) {
+AtFork::AtFork([[maybe_unused]] void (*before)(), [[maybe_unused]] void (*in_parent)(),
+               [[maybe_unused]] void (*in_child)()) {
 #if __has_include(<pthread.h>)
   if (pthread_atfork(before, in_parent, in_child) != 0) throw std::bad_alloc();
 #endif
@@ -27,15 +28,10 @@ std::uint64_t fork_generation() noexcept {
 }
 
 std::uint64_t watch_fork_generation() {
-  // Where this throws the next call tries again.
-  static const bool watching = [] {
-    at_fork(nullptr, nullptr, [] {
-      generation.fetch_add(1, std::memory_order_relaxed);  // relaxed: the child has one thread
-      thread_context() = ThreadContext{};                  // which is nobody's worker
-    });
-    return true;
-  }();
-  static_cast<void>(watching);
+  static const AtFork watching(nullptr, nullptr, [] {
+    generation.fetch_add(1, std::memory_order_relaxed);  // relaxed: the child has one thread
+    thread_context() = ThreadContext{};                  // which is nobody's worker
+  });
   return fork_generation();
 }
 

@@ -4,9 +4,12 @@
 
 namespace cohort::detail {
 
-// pthread_atfork, where there is such a thing: who is called before a process forks, and after it in each of the two.
-// Throws std::bad_alloc, the only thing that can be wrong.
-void at_fork(void (*before)(), void (*in_parent)(), void (*in_child)());
+// pthread_atfork, where there is such a thing: who is called before a process forks, and after it in each of the two, from
+// now on and for ever. Its constructor throws std::bad_alloc, the only thing that can be wrong: where it is a static the next
+// call tries again.
+struct AtFork {
+  AtFork(void (*before)(), void (*in_parent)(), void (*in_child)());
+};
 
 // How many forks lie between the first process and this one. A pool of an earlier generation has no threads here.
 [[nodiscard]] std::uint64_t fork_generation() noexcept;

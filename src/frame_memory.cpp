@@ -76,12 +76,8 @@ Store& store() noexcept { return immortal.store; }
 // While a process forks its store is locked, so that the child finds it whole, and unlocked. For whoever begins to use it:
 // throws std::bad_alloc, and then the next one tries again.
 void survive_forks() {
-  static const bool registered = [] {
-    const auto unlock = [] { store().mutex.unlock(); };
-    at_fork([] { store().mutex.lock(); }, unlock, unlock);
-    return true;
-  }();
-  static_cast<void>(registered);
+  constexpr auto unlock = [] { store().mutex.unlock(); };
+  static const AtFork registered([] { store().mutex.lock(); }, unlock, unlock);
 }
 
 // A block came from operator new, or went back to it.

@@ -25,7 +25,7 @@ LiveSchedulers& live() {
   static LiveSchedulers* const immortal = [] {
     auto made = std::make_unique<LiveSchedulers>();
     const auto unlock = [] { live().mutex.unlock(); };
-    at_fork([] { live().mutex.lock(); }, unlock, unlock);
+    const AtFork registered([] { live().mutex.lock(); }, unlock, unlock);
     return made.release();
   }();
   return *immortal;

@@ -131,11 +131,7 @@ class WriteEnd {
 
   // Makes the pipe, and gives the other end.
   Descriptor open() {
-    static const bool registered = [] {
-      at_fork([] { mutex.lock(); }, [] { mutex.unlock(); }, close_all);
-      return true;
-    }();
-    static_cast<void>(registered);
+    static const AtFork registered([] { mutex.lock(); }, [] { mutex.unlock(); }, close_all);
     const std::lock_guard lock(mutex);
     Pipe pipe = open_pipe();
     writer_ = std::move(pipe.writer);

@@ -105,7 +105,7 @@ TEST_CASE("timers fire a few at a time where that is wanted, all of them and in 
   std::deque<Alarm> alarms;
   detail::TimerWheel wheel;
   const TimePoint start = base();
-  // As many as there are ticks in the wheel's two lowest levels, so that most have to come down first.
+  // Over far more ticks than the wheel's lowest level has, so that most have to come down first.
   for (int i = 0; i < 20'000; ++i) {
     alarms.emplace_back(&rung);
     wheel.arm(alarms.back(), start + i * tick);

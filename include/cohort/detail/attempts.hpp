@@ -49,6 +49,7 @@ class ScopedChild : Latch {
 
   std::coroutine_handle<> start(std::coroutine_handle<> handle);
   static std::size_t ended(Latch& latch) noexcept;
+  void stop_child() noexcept;
   void time_out() noexcept;
 
   StateBase* parent_task_;
