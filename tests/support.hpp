@@ -115,9 +115,20 @@ inline int watchdog_signal() { return SIGRTMIN; }
   return std::this_thread::get_id();
 }
 
-/// A door that blocks threads until it is opened, and then stays open.
+/// A door that blocks threads until it is opened, and then stays open. Its end opens it and waits for those inside: they
+/// may well be tasks of an executor that was made before it.
 class Gate {
  public:
+  Gate() = default;
+  Gate(const Gate&) = delete;
+  Gate& operator=(const Gate&) = delete;
+  ~Gate() {
+    std::unique_lock lock(mutex_);
+    open_ = true;
+    changed_.notify_all();
+    changed_.wait(lock, [this] { return inside_ == 0; });
+  }
+
   void open() {
     const std::lock_guard lock(mutex_);
     open_ = true;
@@ -125,7 +136,9 @@ class Gate {
   }
   void wait() {
     std::unique_lock lock(mutex_);
+    ++inside_;
     changed_.wait(lock, [this] { return open_; });
+    if (--inside_ == 0) changed_.notify_all();
   }
   bool is_open() {
     const std::lock_guard lock(mutex_);
@@ -136,6 +149,7 @@ class Gate {
   std::mutex mutex_;
   std::condition_variable changed_;
   bool open_ = false;
+  int inside_ = 0;
 };
 
 /// Keeps workers of an executor busy, blocked, from its constructor's return until it is released or destroyed.
