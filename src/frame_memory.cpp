@@ -1,6 +1,7 @@
 #include <cohort/detail/frame_memory.hpp>
 
 #include "fork_guard.hpp"
+#include "frame_slabs.hpp"
 
 #include <algorithm>  // for std::min
 #include <array>      // for std::array
@@ -44,6 +45,7 @@ namespace {
 constexpr std::uint32_t batch_size = 64;      // blocks that move together between a thread and the shared store
 constexpr std::uint32_t always_kept = 64;     // batches per class in the shared store
 constexpr std::uint32_t taken_between = 256;  // so many are taken between two looks for what nobody needs
+constexpr std::size_t beyond_is_much = std::size_t{1} << 20U;  // bytes of one class: what is more comes in slabs
 
 // Batches of one class. While an executor lives all are kept, for memory that was needed once is most likely needed again
 // and costs more to get from the system than all else that a task does; but of those that lay there untouched while many
@@ -53,11 +55,13 @@ struct Shelf {
   std::atomic<std::uint32_t> count{0};  // written under the mutex
   std::uint32_t fewest = 0;             // since the last look
   std::uint32_t taken = 0;              // since then
+  std::atomic<std::size_t> singles{0};  // blocks of this class that are operator new's
 };
 
 struct Store {
   std::mutex mutex;  // of all that follows; taken once for many blocks
   std::array<Shelf, FrameCache::class_count> shelves;
+  FrameSlabs slabs;
   std::size_t pools = 0;  // that live
   FrameCache* caches = nullptr;
   std::ptrdiff_t obtained_by_ended_threads = 0;
@@ -92,13 +96,27 @@ void count(std::ptrdiff_t change) noexcept {
   obtained.store(obtained.load(std::memory_order_relaxed) + change, std::memory_order_relaxed);
 }
 
-void free_batch(FrameBlock* batch) noexcept {
-  while (batch != nullptr) {
-    FrameBlock* next = batch->next;
-    ::operator delete(batch);
-    count(-1);
-    batch = next;
+// Gives blocks back to where they came from.
+void free_batch(std::size_t index, FrameBlock* batch) noexcept {
+  FrameBlock* singles = nullptr;
+  std::size_t single_count = 0;
+  std::ptrdiff_t returned = 0;
+  {
+    const std::lock_guard lock(store().mutex);
+    while (batch != nullptr) {
+      FrameBlock* const next = batch->next;
+      if (!store().slabs.give_back(batch)) {
+        batch->next = singles;
+        singles = batch;
+        ++single_count;
+      }
+      ++returned;
+      batch = next;
+    }
   }
+  store().shelves[index].singles.fetch_sub(single_count, std::memory_order_relaxed);  // relaxed: a number
+  while (singles != nullptr) ::operator delete(std::exchange(singles, singles->next));
+  count(-returned);
 }
 
 // Takes batches off a shelf, chained; under the mutex.
@@ -116,10 +134,10 @@ FrameBlock* unshelve(Shelf& shelf, std::uint32_t batches) noexcept {
   return first;
 }
 
-void free_batches(FrameBlock* batch) noexcept {
+void free_batches(std::size_t index, FrameBlock* batch) noexcept {
   while (batch != nullptr) {
     FrameBlock* const next = batch->next_batch;
-    free_batch(batch);
+    free_batch(index, batch);
     batch = next;
   }
 }
@@ -137,7 +155,7 @@ void shelve(std::size_t index, FrameBlock* batch) noexcept {
       return;
     }
   }
-  free_batch(batch);
+  free_batch(index, batch);
 }
 
 FrameBlock* take_batch(std::size_t index) noexcept {
@@ -158,19 +176,25 @@ FrameBlock* take_batch(std::size_t index) noexcept {
       shelf.fewest = shelf.count.load(std::memory_order_relaxed);  // relaxed: under the mutex
     }
   }
-  free_batches(surplus);
+  free_batches(index, surplus);
   return batch;
+}
+
+// Takes what the calling thread keeps of a class.
+void empty_own_list(std::size_t index) noexcept {
+  FrameList& list = frame_cache().lists[index];
+  free_batch(index, std::exchange(list.first, nullptr));
+  list.room.store(batch_size, std::memory_order_relaxed);  // relaxed, both: own
+  FrameBlock* const batch = list.full_batch.exchange(nullptr, std::memory_order_relaxed);
+  if (batch != nullptr) shelve(index, batch);
 }
 
 // At a thread's end: its blocks go to the shared store and its count to the total.
 void end_thread(void*) noexcept {
   FrameCache& cache = frame_cache();
   for (std::size_t index = 0; index < FrameCache::class_count; ++index) {
-    FrameList& list = cache.lists[index];
-    free_batch(std::exchange(list.first, nullptr));
-    list.room.store(0, std::memory_order_relaxed);  // relaxed, both: own
-    FrameBlock* const batch = list.full_batch.exchange(nullptr, std::memory_order_relaxed);
-    if (batch != nullptr) shelve(index, batch);
+    empty_own_list(index);
+    cache.lists[index].room.store(0, std::memory_order_relaxed);  // relaxed: own
   }
   Store& shared = store();
   std::lock_guard lock(shared.mutex);
@@ -208,6 +232,24 @@ void register_thread() noexcept {
   shared.caches = &cache;
 }
 
+// Whether so many blocks of a class have come from operator new that the next come from slabs.
+bool has_much(std::size_t frame_class) noexcept {
+  // relaxed: a number
+  const std::size_t singles = store().shelves[frame_class].singles.load(std::memory_order_relaxed);
+  return singles * FrameCache::size_of(frame_class) >= beyond_is_much;
+}
+
+FrameSlabs::Chain take_from_slab(std::size_t frame_class) noexcept {
+  std::unique_lock lock(store().mutex);
+  const FrameSlabs::Chain chain = store().slabs.take(frame_class, batch_size);
+  if (chain.count != 0) return chain;
+  lock.unlock();
+  void* const memory = FrameSlabs::obtain();
+  lock.lock();
+  if (memory != nullptr) store().slabs.add(memory, frame_class);
+  return store().slabs.take(frame_class, batch_size);
+}
+
 constexpr bool pooled(std::size_t frame_class) noexcept {
   return COHORT_POOL_FRAMES != 0 && frame_class != FrameCache::no_class;
 }
@@ -222,7 +264,7 @@ std::uint32_t blocks_in(const FrameList& list) noexcept {
 
 }  // namespace
 
-// The thread's list is empty: its spare batch, a batch of the shared store, or one new block.
+// The thread's list is empty: its spare batch, a batch of the shared store, some of a slab, or one new block.
 void* allocate_frame_slowly(std::size_t size) {
   FrameCache& cache = frame_cache();
   if (!cache.registered) {
@@ -240,7 +282,17 @@ void* allocate_frame_slowly(std::size_t size) {
       list.room.store(1, std::memory_order_relaxed);
       return batch;
     }
+    if (cache.registered && has_much(frame_class)) {
+      const FrameSlabs::Chain chain = take_from_slab(frame_class);
+      if (chain.count != 0) {
+        list.first = chain.first->next;
+        list.room.store(batch_size + 1 - chain.count, std::memory_order_relaxed);  // relaxed: own
+        count(chain.count);
+        return chain.first;
+      }
+    }
     block = ::operator new(FrameCache::size_of(frame_class));
+    store().shelves[frame_class].singles.fetch_add(1, std::memory_order_relaxed);  // relaxed: a number
   } else {
     block = ::operator new(size);
   }
@@ -255,10 +307,15 @@ void free_frame_slowly(void* block, std::size_t frame_class) noexcept {
     register_thread();
     if (pooled(frame_class) && cache.registered) return free_frame(block, frame_class);
   }
-  if (!pooled(frame_class) || !cache.registered) {
+  if (!pooled(frame_class)) {
     ::operator delete(block);
     count(-1);
     return;
+  }
+  if (!cache.registered) {
+    auto* const freed = ::new (block) FrameBlock;
+    freed->next = nullptr;
+    return free_batch(frame_class, freed);
   }
   FrameList& list = cache.lists[frame_class];
   // relaxed, both: own
@@ -281,15 +338,17 @@ void pool_ended() noexcept {
     const std::lock_guard lock(shared.mutex);
     if (--shared.pools != 0) return;
   }
-  for (Shelf& shelf : shared.shelves) {
+  for (std::size_t index = 0; index < FrameCache::class_count; ++index) {
+    if (!has_much(index)) continue;
+    if (frame_cache().registered) empty_own_list(index);  // one block is enough to keep a slab
+    Shelf& shelf = shared.shelves[index];
     FrameBlock* surplus = nullptr;
     {
       const std::lock_guard lock(shared.mutex);
-      const std::uint32_t count = shelf.count.load(std::memory_order_relaxed);  // relaxed: under the mutex
-      surplus = unshelve(shelf, count - std::min(count, always_kept));
+      surplus = unshelve(shelf, shelf.count.load(std::memory_order_relaxed));  // relaxed: under the mutex
       shelf.fewest = 0;
     }
-    free_batches(surplus);
+    free_batches(index, surplus);
   }
 }
 
