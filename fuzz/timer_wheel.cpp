@@ -15,7 +15,6 @@ using fuzz::require;
 namespace {
 
 struct Alarm : detail::Timer {
-  TimePoint time;
   int times = 0;
   int allowed = 1;  // times that it may have fired
   std::multimap<TimePoint, Alarm*>* model = nullptr;
@@ -39,7 +38,7 @@ void ring(detail::Timer& timer) noexcept {
   self.again = {};
   ++self.allowed;
   self.model->emplace(self.time, &self);
-  self.wheel->arm(self, self.time);
+  self.wheel->arm(self);
 }
 
 }  // namespace
@@ -78,7 +77,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         if (kind % 8 == 2) alarm.again = span() + Duration(1);
         alarm.armed_at = now;
         model.emplace(alarm.time, &alarm);
-        wheel.arm(alarm, alarm.time);
+        wheel.arm(alarm);
         break;
       }
       case 2: {

@@ -7,11 +7,11 @@ namespace cohort::detail {
 std::coroutine_handle<> ScopedChild::start(std::coroutine_handle<> handle) {
   suspending();
   StateBase& parent = *parent_task_;
-  if (parent.scheduler == nullptr && deadline_ != TimePoint::max()) throw_needs_scheduler("a timeout");
+  if (parent.scheduler == nullptr && timed()) throw_needs_scheduler("a timeout");
   // Three to wait for: the child, and those who could stop it, when they are there.
   std::size_t count = 1;
   if (parent.scope != nullptr) ++count;
-  if (deadline_ != TimePoint::max()) ++count;
+  if (timed()) ++count;
   begin(count, handle, parent.scheduler, parent.scope);
   on_first_ = &ended;
   begin_branch(*child_, *this, 0, parent.scheduler, &child_->own_scope);
@@ -37,9 +37,9 @@ std::coroutine_handle<> ScopedChild::start(std::coroutine_handle<> handle) {
     }
   };
   time_.run = [](Node& node) noexcept { static_cast<TimeSource&>(node).owner->time_out(); };
-  if (deadline_ != TimePoint::max()) {
+  if (timed()) {
     parent.scheduler->watch_clock();
-    parent.scheduler->arm(time_, deadline_);
+    parent.scheduler->arm(time_);
   }
 
   thread_context().current = &child_->own_scope;
@@ -62,7 +62,7 @@ std::size_t ScopedChild::ended(Latch& latch) noexcept {
   std::size_t over = 0;
   const StateBase& parent = *self.parent_task_;
   if (parent.scope != nullptr && parent.scope->remove(self.stop_)) ++over;
-  if (self.deadline_ != TimePoint::max() && parent.scheduler->disarm(self.time_)) ++over;
+  if (self.timed() && parent.scheduler->disarm(self.time_)) ++over;
   return over;
 }
 

@@ -216,15 +216,15 @@ bool CompletionSet::wait_blocking(std::size_t count, TimePoint deadline) {
 
 // True when the coroutine is suspended.
 bool CompletionSet::Ready::Awaiter::wait(std::coroutine_handle<> handle) {
-  if (asked_to_stop(task_)) {
+  const StateBase* const task = wait_.task();
+  if (asked_to_stop(task)) {
     static_cast<void>(wait_.claim(Wake::stopped));
     return false;
   }
-  const bool timed = deadline_ != TimePoint::max();
-  if (timed && (task_ != nullptr ? task_->scheduler : thread_context().scheduler) == nullptr) {
+  const bool timed = wait_.time != TimePoint::max();
+  if (timed && (task != nullptr ? task->scheduler : thread_context().scheduler) == nullptr) {
     throw_needs_scheduler("a wait with a timeout");
   }
-  wait_.set = set_;
   wait_.wake = [](Consumer& consumer) noexcept { static_cast<Wait&>(consumer).Suspension::fire(Wake::ready); };
   static constexpr Suspension::Awaited futures{
       .remove =
@@ -232,23 +232,22 @@ bool CompletionSet::Ready::Awaiter::wait(std::coroutine_handle<> handle) {
             auto& self = static_cast<Wait&>(suspension);
             return self.set->stop_waiting(self);
           },
-      .describe = [](const Suspension&) noexcept { return WaitsFor{.kind = WaitsFor::Kind::futures}; }};
+      .waits_for = [](const Suspension&) noexcept { return WaitsFor{.kind = WaitsFor::Kind::futures}; }};
   static constexpr Suspension::Awaited futures_in_time{
       .remove = futures.remove,
-      .describe = futures.describe,
-      .time = [](Suspension& suspension) noexcept -> Suspension::TimeSource& {
-        return static_cast<Wait&>(suspension);
-      }};
-  wait_.begin(handle, task_, timed ? futures_in_time : futures);
+      .waits_for = futures.waits_for,
+      .timer = [](Suspension& suspension) noexcept -> Timer& { return static_cast<Wait&>(suspension); },
+      .time_out = [](Timer& timer) noexcept { static_cast<Wait&>(timer).Suspension::fire(Wake::timed_out); }};
+  wait_.begin(handle, timed ? futures_in_time : futures);
   wait_.add_source();
-  if (!set_->start_waiting(wait_, count_)) {
+  if (!wait_.set->start_waiting(wait_, count_)) {
     wait_.Suspension::fire(Wake::ready);
-  } else if (timed && deadline_ <= now()) {
+  } else if (timed && wait_.time <= now()) {
     wait_.add_source();
     wait_.Suspension::fire(Wake::timed_out);
   } else {
     wait_.watch_stop();
-    wait_.watch_deadline(deadline_);
+    if (timed) wait_.watch_deadline();
   }
   return wait_.finish();
 }

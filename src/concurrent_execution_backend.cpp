@@ -80,12 +80,12 @@ class [[nodiscard]] ProcessRun : detail::Process {
 
   class Awaiter {
    public:
-    Awaiter(ProcessRun& run, detail::StateBase* task) noexcept : run_(&run), task_(task) {}
+    Awaiter(ProcessRun& run, detail::StateBase* task) noexcept : run_(&run), suspension_(task) {}
     Awaiter(const Awaiter&) = delete;
     Awaiter& operator=(const Awaiter&) = delete;
     [[nodiscard]] bool await_ready() const noexcept { return false; }
     COHORT_SUSPEND_OUT_OF_LINE bool await_suspend(std::coroutine_handle<> handle) noexcept {
-      return run_->begin(handle, task_);
+      return run_->begin(handle, suspension_);
     }
     detail::ProcessEnd await_resume() {
       if (run_->error_ != nullptr) std::rethrow_exception(std::move(run_->error_));
@@ -94,7 +94,7 @@ class [[nodiscard]] ProcessRun : detail::Process {
 
    private:
     ProcessRun* run_;
-    detail::StateBase* task_;
+    detail::Suspension suspension_;
   };
   [[nodiscard]] Awaiter bind(detail::StateBase* task) noexcept { return Awaiter(*this, task); }
 
@@ -106,12 +106,13 @@ class [[nodiscard]] ProcessRun : detail::Process {
 
  private:
   // True when the coroutine is suspended.
-  bool begin(std::coroutine_handle<> handle, detail::StateBase* task) noexcept {
+  bool begin(std::coroutine_handle<> handle, detail::Suspension& suspension) noexcept {
     static constexpr detail::Suspension::Awaited an_end;
-    suspension_.begin(handle, task, an_end);
-    suspension_.add_source();
+    suspension_ = &suspension;
+    suspension.begin(handle, an_end);
+    suspension.add_source();
     ended = [](detail::Process& process) noexcept {
-      static_cast<ProcessRun&>(process).suspension_.fire(detail::Wake::ready);
+      static_cast<ProcessRun&>(process).suspension_->fire(detail::Wake::ready);
     };
     try {
       monitor_->start(*this, *program_);
@@ -120,14 +121,14 @@ class [[nodiscard]] ProcessRun : detail::Process {
       if (stop_asked.load(std::memory_order_seq_cst)) monitor_->stop(*this);
     } catch (...) {
       error_ = std::current_exception();
-      suspension_.fire(detail::Wake::ready);
+      suspension.fire(detail::Wake::ready);
     }
-    return suspension_.finish();
+    return suspension.finish();
   }
 
   detail::ProcessMonitor* monitor_;
   const ExecutableTask* program_;
-  detail::Suspension suspension_;
+  detail::Suspension* suspension_ = nullptr;
   detail::sync::atomic<bool> started_{false};
   std::exception_ptr error_;
 };
@@ -212,12 +213,13 @@ void ConcurrentExecutionBackend::Core::start(const std::shared_ptr<TaskRecord>& 
 // NOLINTNEXTLINE(bugprone-exception-escape): the body's future is not empty
 void ConcurrentExecutionBackend::Core::ended(detail::CallbackNode& node) noexcept {
   const std::unique_ptr<Ending> ending(&static_cast<Ending&>(node));
-  TaskResult& result = ending->record->result;
-  if (ending->body.cancelled()) {
+  detail::StateBase& body = detail::FutureAccess::state(ending->body);
+  const detail::Outcome outcome = body.outcome.load(std::memory_order_relaxed);  // relaxed: it is done
+  if (outcome == detail::Outcome::cancelled) {
     ending->core->registry_.finished(*ending->record, TaskState::canceled);
-  } else if (std::exception_ptr& exception = detail::FutureAccess::state(ending->body).error; exception != nullptr) {
+  } else if (outcome == detail::Outcome::exception) {
     // Nobody else looks at the body's: moved, so that whoever has the result is the last to let go of it.
-    result.exception = std::move(exception);
+    ending->record->result.exception = std::move(body.error);
     ending->core->registry_.finished(*ending->record, TaskState::failed);
   } else {
     ending->core->registry_.finished(*ending->record, TaskState::done);

@@ -17,8 +17,9 @@ void throw_outcome(StateBase& state, Outcome outcome) {
 
 std::exception_ptr exception_of(const StateBase& state) noexcept {
   if (!state.done()) return nullptr;
+  const Outcome outcome = state.outcome.load(std::memory_order_relaxed);  // relaxed: after done()
+  if (outcome != Outcome::exception && outcome != Outcome::cancelled) return nullptr;
   if (state.error != nullptr) return state.error;
-  if (state.outcome.load(std::memory_order_relaxed) != Outcome::cancelled) return nullptr;  // relaxed: after done()
   try {
     return std::make_exception_ptr(CancelledError("the task was cancelled before it started"));
   } catch (...) {
@@ -67,7 +68,7 @@ std::coroutine_handle<> FutureAwaiterBase::wait(std::coroutine_handle<> handle) 
   if (parent != nullptr && parent->scope == &task->own_scope) throw_would_deadlock();
   if (task->done()) return handle;
   if (timed_) {
-    if (static_cast<TimedFutureAwaiterBase*>(this)->deadline_ <= now()) {
+    if (static_cast<TimedFutureAwaiterBase*>(this)->time <= now()) {
       wake_ = Wake::timed_out;
       return handle;
     }
@@ -78,10 +79,9 @@ std::coroutine_handle<> FutureAwaiterBase::wait(std::coroutine_handle<> handle) 
 }
 
 void FutureAwaiterBase::begin_wait(std::coroutine_handle<> handle) noexcept {
-  ::new (static_cast<void*>(&wait_)) Wait;
+  ::new (static_cast<void*>(&wait_)) Wait(*this);
   waited_ = true;
   wake_ = Wake::none;
-  wait_.awaiter = this;
   wait_.notify = [](Waiter& waiter) noexcept { static_cast<Wait&>(waiter).Suspension::fire(Wake::ready); };
   static constexpr Suspension::Awaited a_future{
       .remove =
@@ -89,21 +89,25 @@ void FutureAwaiterBase::begin_wait(std::coroutine_handle<> handle) noexcept {
             auto& self = static_cast<Wait&>(suspension);
             return self.awaiter->task->waiters.remove(self);
           },
-      .describe =
+      .waits_for =
           [](const Suspension& suspension) noexcept {
             return WaitsFor::future_of(*static_cast<const Wait&>(suspension).awaiter->task);
           }};
   static constexpr Suspension::Awaited a_future_in_time{
       .remove = a_future.remove,
-      .describe = a_future.describe,
-      .time = [](Suspension& suspension) noexcept -> Suspension::TimeSource& {
-        return static_cast<TimedFutureAwaiterBase*>(static_cast<Wait&>(suspension).awaiter)->timer_;
-      }};
-  wait_.begin(handle, parent, timed_ ? a_future_in_time : a_future);
+      .waits_for = a_future.waits_for,
+      .timer = [](Suspension& suspension) noexcept -> Timer& {
+        return static_cast<TimedFutureAwaiterBase&>(*static_cast<Wait&>(suspension).awaiter);
+      },
+      .time_out =
+          [](Timer& timer) noexcept {
+            static_cast<TimedFutureAwaiterBase&>(timer).wait_.Suspension::fire(Wake::timed_out);
+          }};
+  wait_.begin(handle, timed_ ? a_future_in_time : a_future);
   wait_.add_source();
   if (!task->waiters.add(wait_)) wait_.fire(Wake::ready);
   if (!deaf_) wait_.watch_stop();
-  if (timed_) wait_.watch_deadline(static_cast<TimedFutureAwaiterBase*>(this)->deadline_);
+  if (timed_) wait_.watch_deadline();
 }
 
 void InlineAwait::detach() noexcept {

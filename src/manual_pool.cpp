@@ -426,10 +426,10 @@ TimePoint ManualPool::now() const noexcept {
   return TimePoint(Duration(core_->now.load(std::memory_order_relaxed)));  // relaxed: nothing hangs on it
 }
 
-void ManualPool::arm(detail::Timer& timer, TimePoint time) noexcept {
+void ManualPool::arm(detail::Timer& timer) noexcept {
   Core& core = *core_;
   std::lock_guard lock(core.mutex);
-  core.timers.add(timer, time);
+  core.timers.add(timer);
   core.arrived.notify_one();
 }
 

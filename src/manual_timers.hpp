@@ -3,10 +3,11 @@
 #include <cohort/detail/scheduler.hpp>
 #include <cohort/duration.hpp>
 
-#include <array>    // for std::array
-#include <bit>      // for std::bit_width
-#include <cstddef>  // for std::size_t
-#include <cstdint>  // for std::uint64_t
+#include <algorithm>  // for std::max, std::min
+#include <array>      // for std::array
+#include <bit>        // for std::bit_width
+#include <cstddef>    // for std::size_t
+#include <cstdint>    // for std::uint64_t
 
 namespace cohort::detail {
 
@@ -22,10 +23,7 @@ class ManualTimers {
  public:
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
-  void add(Timer& timer, TimePoint time) noexcept {
-    const Duration::rep count = time.time_since_epoch().count();
-    timer.tick = count > 0 ? static_cast<std::uint64_t>(count) : 0;
-    if (timer.tick < last_) timer.tick = last_;
+  void add(Timer& timer) noexcept {
     insert(timer);
     timer.armed = true;
     ++size_;
@@ -43,7 +41,7 @@ class ManualTimers {
   [[nodiscard]] TimePoint first() const noexcept {
     const Timer* timer = lists_[lowest()].first;
     if (timer == nullptr) return TimePoint::max();
-    return TimePoint(Duration(static_cast<Duration::rep>(earliest(timer))));
+    return earliest(timer);
   }
 
   // Takes out the timers that are due first, linked through `next`; null when there is none.
@@ -84,14 +82,18 @@ class ManualTimers {
     return index;
   }
 
-  [[nodiscard]] static std::uint64_t earliest(const Timer* timer) noexcept {
-    std::uint64_t tick = timer->tick;
-    for (; timer != nullptr; timer = timer->next) tick = timer->tick < tick ? timer->tick : tick;
-    return tick;
+  [[nodiscard]] static TimePoint earliest(const Timer* timer) noexcept {
+    TimePoint time = timer->time;
+    for (; timer != nullptr; timer = timer->next) time = std::min(time, timer->time);
+    return time;
+  }
+
+  [[nodiscard]] static std::uint64_t bits_of(TimePoint time) noexcept {
+    return static_cast<std::uint64_t>(time.time_since_epoch().count());
   }
 
   void insert(Timer& timer) noexcept {
-    timer.slot = static_cast<std::uint16_t>(std::bit_width(timer.tick ^ last_));
+    timer.slot = static_cast<std::uint16_t>(std::bit_width(bits_of(std::max(timer.time, last_)) ^ bits_of(last_)));
     List& list = lists_[timer.slot];
     timer.next = nullptr;
     timer.previous = list.last;
@@ -106,7 +108,7 @@ class ManualTimers {
   }
 
   std::array<List, bits + 1> lists_;  // by the highest bit that differs, from 1; in the first, none does
-  std::uint64_t last_ = 0;            // the time of the last timers taken: all others are due then or later
+  TimePoint last_;                    // the time of the last timers taken: all others are due then or later
   std::size_t size_ = 0;
 };
 

@@ -3,6 +3,7 @@
 
 #include <exception>  // for std::make_exception_ptr
 #include <future>     // for std::future_error
+#include <memory>     // for std::construct_at
 
 namespace cohort::detail {
 
@@ -26,9 +27,9 @@ void complete_promise_with_current_exception(StateBase& state) noexcept {
 void break_promise(StateBase& state) noexcept {
   if (!state.own_scope.try_start()) return;
   try {
-    state.error = std::make_exception_ptr(std::future_error(std::future_errc::broken_promise));
+    std::construct_at(&state.error, std::make_exception_ptr(std::future_error(std::future_errc::broken_promise)));
   } catch (...) {
-    state.error = std::current_exception();
+    std::construct_at(&state.error, std::current_exception());
   }
   complete_promise(state, Outcome::exception);
 }

@@ -15,6 +15,7 @@ void ScheduleAwaiter::move(std::coroutine_handle<> handle) {
     task_->scheduler = target_;
     if (task_->role == Role::child || task_->role == Role::child_away) {
       task_->role = target_ == task_->home ? Role::child : Role::child_away;
+      task_->parent_scope = task_->scope;
     }
     if (before != task_->home) before->guest_left();
   }

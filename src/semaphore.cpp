@@ -36,7 +36,7 @@ void Semaphore::release() noexcept {
 
 // True when the coroutine is suspended.
 bool Semaphore::Awaiter::wait(std::coroutine_handle<> handle) noexcept {
-  waiting_.semaphore = semaphore_;
+  Semaphore& semaphore = *waiting_.semaphore;
   static constexpr detail::Suspension::Awaited a_permit{
       .remove =
           [](detail::Suspension& suspension) noexcept {
@@ -44,21 +44,21 @@ bool Semaphore::Awaiter::wait(std::coroutine_handle<> handle) noexcept {
             std::lock_guard lock(self.semaphore->mutex_);
             return self.semaphore->waiting_.remove(self);
           },
-      .describe =
+      .waits_for =
           [](const detail::Suspension&) noexcept { return detail::WaitsFor{.kind = detail::WaitsFor::Kind::permit}; }};
-  waiting_.begin(handle, task_, a_permit);
+  waiting_.begin(handle, a_permit);
   waiting_.watch_stop();  // first: with a stop requested already, no permit is taken
   if (waiting_.reason() == Wake::none) {
-    std::lock_guard lock(semaphore_->mutex_);
-    if (semaphore_->free_ > 0) {
+    std::lock_guard lock(semaphore.mutex_);
+    if (semaphore.free_ > 0) {
       // Free, and so nobody waits. Unless a stop comes first at this very moment, it is ours.
       if (waiting_.claim(Wake::ready)) {
-        --semaphore_->free_;
+        --semaphore.free_;
         taken_ = true;
       }
     } else {
       waiting_.add_source();
-      semaphore_->waiting_.push_back(waiting_);
+      semaphore.waiting_.push_back(waiting_);
     }
   }
   return waiting_.finish();

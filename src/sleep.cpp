@@ -5,25 +5,25 @@ namespace cohort::detail {
 
 // True when the coroutine is suspended.
 bool SleepAwaiter::wait(std::coroutine_handle<> handle) {
-  if (asked_to_stop(task_)) {
-    static_cast<void>(suspension_.claim(Wake::stopped));
+  const StateBase* const task = sleeping_.task();
+  if (asked_to_stop(task)) {
+    static_cast<void>(sleeping_.claim(Wake::stopped));
     return false;
   }
-  if (suspension_.time <= now()) return false;
-  if ((task_ != nullptr ? task_->scheduler : thread_context().scheduler) == nullptr)
+  if (sleeping_.time <= now()) return false;
+  if ((task != nullptr ? task->scheduler : thread_context().scheduler) == nullptr)
     throw_needs_scheduler("cohort::sleep_for");
   static constexpr Suspension::Awaited passing_time{
-      .describe =
+      .waits_for =
           [](const Suspension& suspension) noexcept {
             return WaitsFor{.kind = WaitsFor::Kind::time, .time = static_cast<const Sleeping&>(suspension).time};
           },
-      .time = [](Suspension& suspension) noexcept -> Suspension::TimeSource& {
-        return static_cast<Sleeping&>(suspension);
-      }};
-  suspension_.begin(handle, task_, passing_time);
-  suspension_.watch_stop();
-  suspension_.watch_deadline(suspension_.time);
-  return suspension_.finish();
+      .timer = [](Suspension& suspension) noexcept -> Timer& { return static_cast<Sleeping&>(suspension); },
+      .time_out = [](Timer& timer) noexcept { static_cast<Sleeping&>(timer).Suspension::fire(Wake::timed_out); }};
+  sleeping_.begin(handle, passing_time);
+  sleeping_.watch_stop();
+  sleeping_.watch_deadline();
+  return sleeping_.finish();
 }
 
 void YieldAwaiter::go_last(std::coroutine_handle<> handle) {

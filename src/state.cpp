@@ -6,6 +6,7 @@
 
 #include <coroutine>  // for std::noop_coroutine
 #include <exception>  // for std::current_exception
+#include <memory>     // for std::construct_at
 #include <utility>    // for std::exchange
 
 namespace cohort::detail {
@@ -27,14 +28,7 @@ TimePoint deadline_after(Duration duration) noexcept {
   return duration >= TimePoint::max() - start ? TimePoint::max() : start + duration;
 }
 
-void StateBase::destroy_value() noexcept {
-  const Outcome end = outcome.load(std::memory_order_relaxed);  // relaxed: nobody else is left
-  if (end == Outcome::value || end == Outcome::moved) destroy_result(*this);
-}
-
 void store_current_exception(StateBase& state) noexcept {
-  // A local's destructor may throw after co_return has stored a value.
-  if (state.destroy_result != nullptr) state.destroy_value();
   Outcome outcome = Outcome::exception;
   try {
     throw;
@@ -42,7 +36,7 @@ void store_current_exception(StateBase& state) noexcept {
     outcome = Outcome::cancelled;
   } catch (...) {
   }
-  state.error = std::current_exception();
+  std::construct_at(&state.error, std::current_exception());
   state.outcome.store(outcome, std::memory_order_relaxed);  // relaxed: publish() makes it visible
 }
 
@@ -56,7 +50,7 @@ void drop_unstarted(StateBase& state) noexcept {
   context.dropping_tasks = true;
   for (StateBase* each = &state; each != nullptr;) {
     each->frame().destroy();  // may drop the tasks that it holds as arguments
-    each->free();
+    each->end(*each);
     each = context.dropped_tasks;
     if (each != nullptr) context.dropped_tasks = static_cast<StateBase*>(each->next);
   }
@@ -86,7 +80,8 @@ namespace {
 bool cancel_unstarted(StateBase& state) noexcept {
   if (!state.own_scope.try_cancel_start()) return false;
   Scheduler* const home = state.home;
-  if (home != nullptr) state.frame().destroy();                        // a promise has none
+  if (home != nullptr) state.frame().destroy();  // a promise has none
+  std::construct_at(&state.error);
   state.outcome.store(Outcome::cancelled, std::memory_order_relaxed);  // relaxed: publish() makes it visible
   if (home != nullptr) home->task_ended(state, false);
   publish(state);
@@ -199,7 +194,7 @@ std::coroutine_handle<> finish_child_away(StateBase& state) noexcept {
   if (state.home == nullptr) return transfer(state.continuation);  // a stranger's coroutine: right here
   state.run = [](Node& node) noexcept {
     auto& child = static_cast<StateBase&>(node);
-    thread_context().current = child.scope;
+    thread_context().current = child.parent_scope;
     resume_here(child.continuation);
   };
   state.home->schedule(state);

@@ -2,17 +2,12 @@
 
 namespace cohort::detail {
 
-void Suspension::begin(std::coroutine_handle<> handle, StateBase* task, const Awaited& awaited) noexcept {
+void Suspension::begin(std::coroutine_handle<> handle, const Awaited& awaited) noexcept {
   suspending();
   Node::run = &run_node;
   handle_ = handle;
-  of_task_ = task != nullptr;
-  if (of_task_) {
-    task_ = task;
-  } else {
-    scheduler_ = thread_context().scheduler;
-  }
-  awaited_ = &awaited;
+  if (!of_task_) scheduler_ = thread_context().scheduler;
+  kind = &awaited.stop;
   pending_.store(1, std::memory_order_relaxed);  // relaxed, here and in add_source(): not registered anywhere yet
 }
 
@@ -21,28 +16,26 @@ void Suspension::add_source() noexcept { pending_.fetch_add(1, std::memory_order
 void Suspension::watch_stop() noexcept {
   Scope* const stopped_with = scope();
   if (stopped_with == nullptr) return;
-  static constexpr StopNode::Kind a_suspension{
-      .fire = [](StopNode& node) noexcept { static_cast<Suspension&>(node).fire(Wake::stopped); },
-      .describe =
-          [](const StopNode& node, ScopeReport& report) noexcept {
-            const auto& self = static_cast<const Suspension&>(node);
-            WaitsFor waits;
-            if (self.awaited_->describe != nullptr) waits = self.awaited_->describe(self);
-            waits.timed = self.awaited_->time != nullptr;
-            report.add(waits);
-          }};
-  StopNode::kind = &a_suspension;
   add_source();
   if (!stopped_with->add(*this)) fire(Wake::stopped);
 }
 
-void Suspension::watch_deadline(TimePoint time) noexcept {
-  if (time == TimePoint::max()) return;
-  TimeSource& source = awaited_->time(*this);
-  source.owner_ = this;
-  source.fire = [](Timer& timer) noexcept { static_cast<TimeSource&>(timer).owner_->fire(Wake::timed_out); };
+void Suspension::fire_stop(StopNode& node) noexcept { static_cast<Suspension&>(node).fire(Wake::stopped); }
+
+void Suspension::describe_wait(const StopNode& node, ScopeReport& report) noexcept {
+  const auto& self = static_cast<const Suspension&>(node);
+  WaitsFor waits;
+  if (self.awaited().waits_for != nullptr) waits = self.awaited().waits_for(self);
+  waits.timed = self.awaited().timer != nullptr;
+  report.add(waits);
+}
+
+void Suspension::watch_deadline() noexcept {
+  Timer& timer = awaited().timer(*this);
+  if (timer.time == TimePoint::max()) return;
+  timer.fire = awaited().time_out;
   add_source();
-  scheduler()->arm(source, time);
+  scheduler()->arm(timer);
 }
 
 bool Suspension::claim(Wake reason) noexcept {
@@ -56,9 +49,10 @@ bool Suspension::claim(Wake reason) noexcept {
 std::uint32_t Suspension::remove_sources() noexcept {
   const Wake claimer = reason();  // it fires: there is nothing of it to take out
   std::uint32_t removed = 0;
-  if (claimer != Wake::ready && awaited_->remove != nullptr && awaited_->remove(*this)) ++removed;
+  if (claimer != Wake::ready && awaited().remove != nullptr && awaited().remove(*this)) ++removed;
   if (claimer != Wake::stopped && scope() != nullptr && scope()->remove(*this)) ++removed;
-  if (claimer != Wake::timed_out && awaited_->time != nullptr && scheduler()->disarm(awaited_->time(*this))) ++removed;
+  if (claimer != Wake::timed_out && awaited().timer != nullptr && scheduler()->disarm(awaited().timer(*this)))
+    ++removed;
   return removed;
 }
 

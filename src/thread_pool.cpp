@@ -29,7 +29,7 @@
 #include "parker.hpp"
 #include "snapshot_tasks.hpp"
 #include "splitmix.hpp"
-#include "timer_wheel.hpp"
+#include "timer_wheels.hpp"
 #include "traced_tasks.hpp"
 #include "unbegun_tasks.hpp"
 
@@ -130,7 +130,7 @@ struct ThreadPool::Core {
   std::vector<std::unique_ptr<PoolWorker>> workers;
   detail::InjectionQueue injected;  // from outside, and what is to wait for everything else
   detail::InjectionQueue due;       // whose timers have fired: before what is in `injected`
-  detail::TimerWheel timers;
+  detail::TimerWheels timers{options.max_workers};
   bool driven = false;  // no threads of its own: run_to_end() drives its one worker
 
   detail::sync::atomic<std::uint64_t> references{1};
@@ -758,11 +758,11 @@ double ThreadPool::random_fraction() noexcept {
   return detail::fraction(detail::scramble(sequence.fetch_add(detail::splitmix_step, std::memory_order_relaxed)));
 }
 
-void ThreadPool::arm(detail::Timer& timer, TimePoint time) noexcept {
+void ThreadPool::arm(detail::Timer& timer) noexcept {
   Core& core = *core_;
   const bool own = thread_context().scheduler == this;
   if (!own) add_reference();
-  if (core.timers.arm(timer, time)) {
+  if (core.timers.arm(timer, own ? thread_context().worker->index : 0)) {
     PoolWorker* sleeper = nullptr;
     {
       std::lock_guard lock(core.mutex);
@@ -871,7 +871,7 @@ Node* ThreadPool::take(PoolWorker& worker) noexcept {
   Core& core = *core_;
   if (Node* node = worker.deque.pop()) return node;
   if (Node* node = core.due.pop()) return node;
-  if (core.timers.behind()) [[unlikely]] {
+  if (core.timers.behind(worker.index)) [[unlikely]] {
     advance_timers();
     if (Node* node = worker.deque.pop()) return node;
     if (Node* node = core.due.pop()) return node;
@@ -954,7 +954,8 @@ Node* ThreadPool::search(PoolWorker& worker, TimePoint until) noexcept {
 void ThreadPool::advance_timers() noexcept {
   ThreadContext& context = thread_context();
   context.firing_timers_of = this;
-  core_->timers.advance(detail::sync::now(), detail::timers_at_once);
+  const std::size_t own = context.scheduler == this ? context.worker->index : 0;
+  core_->timers.advance(detail::sync::now(), detail::timers_at_once, own);
   context.firing_timers_of = nullptr;
   for (Node* alarm = std::exchange(context.alarms, nullptr); alarm != nullptr;) {
     Node* const next = alarm->next;  // first: pushed, it may be taken, and over

@@ -35,7 +35,7 @@ std::uint64_t TimerWheel::tick_at_or_after(TimePoint time) noexcept {
 
 // To the lowest level in whose present or next turn the timer's tick lies. Returns when its slot must be looked at.
 std::uint64_t TimerWheel::insert(Timer& timer) noexcept {
-  const std::uint64_t tick = std::max(timer.tick, now_);
+  const std::uint64_t tick = std::max(tick_at_or_after(timer.time), now_);
   const unsigned distance_bits = static_cast<unsigned>(std::bit_width((tick - now_) | 1U)) - 1;
   unsigned level = distance_bits / slot_bits;  // it lies there; perhaps also in the next turn of the one below
   if (level > 0 && turn_at(level - 1, tick) - turn_at(level - 1, now_) <= 1) --level;
@@ -106,9 +106,8 @@ void TimerWheel::publish_next(TimePoint time) noexcept {
   next_.store(time.time_since_epoch().count(), std::memory_order_seq_cst);  // seq_cst: see next()
 }
 
-bool TimerWheel::arm(Timer& timer, TimePoint time) noexcept {
+bool TimerWheel::arm(Timer& timer) noexcept {
   const auto lock = lock_patiently(mutex_);
-  timer.tick = tick_at_or_after(time);
   const TimePoint before = next();
   if (before == TimePoint::max()) {
     // No timer at all: nothing to look after, so the wheel may stand at the present.
@@ -153,7 +152,7 @@ void TimerWheel::advance(TimePoint time, unsigned most) noexcept {
         while (slot.first != nullptr && moves_left != 0) {
           Timer& timer = *slot.first;
           remove(timer);
-          if (timer.tick > tick) {
+          if (tick_at_or_after(timer.time) > tick) {
             insert(timer);
             --moves_left;
           } else {

@@ -28,7 +28,7 @@ class TimerWheel {
   TimerWheel() noexcept;
 
   // True when the timer is now the first to come: whoever sleeps until the next must be told.
-  bool arm(Timer& timer, TimePoint time) noexcept;
+  bool arm(Timer& timer) noexcept;
   bool disarm(Timer& timer) noexcept;
 
   static constexpr unsigned all = std::numeric_limits<unsigned>::max();

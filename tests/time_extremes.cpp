@@ -35,7 +35,7 @@ TimePoint base() {
 
 /// A timer that keeps a record.
 struct Alarm : detail::Timer {
-  explicit Alarm(std::vector<Alarm*>* where) : rung(where) {
+  explicit Alarm(std::vector<Alarm*>* where = nullptr) : rung(where) {
     fire = [](Timer& timer) noexcept {
       auto& self = static_cast<Alarm&>(timer);
       ++self.times;
@@ -43,9 +43,13 @@ struct Alarm : detail::Timer {
     };
   }
   std::vector<Alarm*>* rung;
-  TimePoint time;
   int times = 0;
 };
+
+void arm_at(detail::TimerWheel& wheel, detail::Timer& timer, TimePoint time) {
+  timer.time = time;
+  wheel.arm(timer);
+}
 
 }  // namespace
 
@@ -63,7 +67,7 @@ TEST_CASE("a timer fires at its time and not before, at the boundaries of every 
           const TimePoint time = start + count * tick + Duration(nanoseconds);
           detail::TimerWheel wheel;
           Alarm alarm(nullptr);
-          wheel.arm(alarm, time);
+          arm_at(wheel, alarm, time);
           // Up to the very last moment before it, in one step or in several.
           for (const Duration before : {1000 * tick, 64 * tick, tick, Duration(1)}) {
             if (wheel.next() > time + tick) ++blind;
@@ -87,10 +91,13 @@ TEST_CASE("a million timers at one tick fire together, in the order in which the
   const int count = scaled(1'000'000);
   std::vector<Alarm*> rung;
   rung.reserve(static_cast<std::size_t>(count));
-  std::vector<Alarm> alarms(static_cast<std::size_t>(count), Alarm(&rung));
+  std::vector<Alarm> alarms(static_cast<std::size_t>(count));
   detail::TimerWheel wheel;
   const TimePoint time = base() + 12345 * tick;
-  for (Alarm& alarm : alarms) wheel.arm(alarm, time);
+  for (Alarm& alarm : alarms) {
+    alarm.rung = &rung;
+    arm_at(wheel, alarm, time);
+  }
   wheel.advance(time - Duration(1));
   REQUIRE(rung.empty());
   const Stopwatch watch;
@@ -108,7 +115,7 @@ TEST_CASE("timers fire a few at a time where that is wanted, all of them and in 
   // Over far more ticks than the wheel's lowest level has, so that most have to come down first.
   for (int i = 0; i < 20'000; ++i) {
     alarms.emplace_back(&rung);
-    wheel.arm(alarms.back(), start + i * tick);
+    arm_at(wheel, alarms.back(), start + i * tick);
   }
   const TimePoint now = start + 15'000 * tick;
   int idle = 0;
@@ -133,7 +140,7 @@ TEST_CASE("timers are taken back out of order, and the others fire in theirs", "
   for (int i = 0; i < count; ++i) {
     alarms.emplace_back(&rung);
     alarms.back().time = start + Duration(static_cast<std::int64_t>(random() % (std::uint64_t{1} << (random() % 50))));
-    wheel.arm(alarms.back(), alarms.back().time);
+    wheel.arm(alarms.back());
   }
   std::size_t left = alarms.size();
   for (std::size_t step : {std::size_t{7}, std::size_t{3}, std::size_t{2}}) {
@@ -163,7 +170,6 @@ TEST_CASE("timers are taken back out of order, and the others fire in theirs", "
 TEST_CASE("a timer that arms itself again when it fires fires once each time the wheel is looked at", "[R11]") {
   struct Again : detail::Timer {
     detail::TimerWheel* wheel = nullptr;
-    TimePoint next_time;
     Duration period{};
     int times = 0;
   };
@@ -171,28 +177,28 @@ TEST_CASE("a timer that arms itself again when it fires fires once each time the
   Again again;
   again.wheel = &wheel;
   int wrong = 0;
-  again.next_time = base();
+  again.time = base();
   again.fire = [](detail::Timer& timer) noexcept {
     auto& self = static_cast<Again&>(timer);
     ++self.times;
-    self.next_time += self.period;
-    self.wheel->arm(self, self.next_time);
+    self.time += self.period;
+    self.wheel->arm(self);
   };
   SECTION("for a later time") {
     again.period = 100 * tick;
-    wheel.arm(again, again.next_time);
+    wheel.arm(again);
     for (int i = 1; i <= 1000; ++i) {
-      wheel.advance(again.next_time - Duration(1));
+      wheel.advance(again.time - Duration(1));
       if (again.times != i - 1) ++wrong;
-      wheel.advance(again.next_time);
+      wheel.advance(again.time);
       if (again.times != i) ++wrong;
     }
   }
   SECTION("for a time that is over") {
     again.period = Duration(0);
-    wheel.arm(again, again.next_time);
+    wheel.arm(again);
     for (int i = 1; i <= 1000; ++i) {
-      wheel.advance(again.next_time + i * 2 * tick);
+      wheel.advance(again.time + i * 2 * tick);
       if (again.times != i) ++wrong;
     }
   }
@@ -211,7 +217,7 @@ TEST_CASE("a hundred years pass at once and every timer fires, in order", "[R11]
   for (const TimePoint time : times) {
     alarms.emplace_back(&rung);
     alarms.back().time = time;
-    wheel.arm(alarms.back(), time);
+    arm_at(wheel, alarms.back(), time);
   }
   wheel.advance(start + 876'000h);
   int wrong = 0;
@@ -224,7 +230,7 @@ TEST_CASE("a hundred years pass at once and every timer fires, in order", "[R11]
   REQUIRE(wrong == 0);
   // It goes on from there.
   Alarm last(nullptr);
-  wheel.arm(last, start + 900'000h);
+  arm_at(wheel, last, start + 900'000h);
   wheel.advance(start + 900'000h - Duration(1));
   REQUIRE(last.times == 0);
   wheel.advance(start + 900'000h + tick);
@@ -234,13 +240,13 @@ TEST_CASE("a hundred years pass at once and every timer fires, in order", "[R11]
 TEST_CASE("a timer for the end of time never fires, and one for its beginning at once", "[R11]") {
   detail::TimerWheel wheel;
   Alarm never(nullptr), almost(nullptr), first(nullptr), negative(nullptr), zero(nullptr), soon(nullptr);
-  wheel.arm(never, TimePoint::max());
+  arm_at(wheel, never, TimePoint::max());
   REQUIRE(wheel.next() == TimePoint::max());
-  wheel.arm(almost, TimePoint::max() - Duration(1));
-  wheel.arm(first, TimePoint::min());
-  wheel.arm(negative, TimePoint(Duration(-1)));
-  wheel.arm(zero, TimePoint(Duration(0)));
-  wheel.arm(soon, base());
+  arm_at(wheel, almost, TimePoint::max() - Duration(1));
+  arm_at(wheel, first, TimePoint::min());
+  arm_at(wheel, negative, TimePoint(Duration(-1)));
+  arm_at(wheel, zero, TimePoint(Duration(0)));
+  arm_at(wheel, soon, base());
   REQUIRE(wheel.next() <= Clock::now() + tick);
   wheel.advance(base() + 24h);
   REQUIRE(first.times + negative.times + zero.times + soon.times == 4);
@@ -268,7 +274,7 @@ TEST_CASE("the timer wheel does what a sorted list of timers does", "[R11]") {
           alarms.emplace_back(&rung);
           Alarm& alarm = alarms.back();
           alarm.time = now + Duration(span);
-          wheel.arm(alarm, alarm.time);
+          wheel.arm(alarm);
           model.emplace(alarm.time, &alarm);
           break;
         }

@@ -81,10 +81,11 @@ class Semaphore {
 
  private:
   struct Waiting : detail::Suspension {
+    Waiting(Semaphore& awaited, detail::StateBase* task) noexcept : Suspension(task), semaphore(&awaited) {}
     Waiting* next = nullptr;
     Waiting* previous = nullptr;
     bool linked = false;
-    Semaphore* semaphore = nullptr;
+    Semaphore* semaphore;
   };
 
   detail::sync::mutex mutex_;
@@ -95,25 +96,23 @@ class Semaphore {
 /// Waits for a permit.
 class [[nodiscard]] Semaphore::Awaiter {
  public:
-  Awaiter(Semaphore& semaphore, detail::StateBase* task) noexcept : semaphore_(&semaphore), task_(task) {}
+  Awaiter(Semaphore& semaphore, detail::StateBase* task) noexcept : waiting_(semaphore, task) {}
   Awaiter(const Awaiter&) = delete;
   Awaiter& operator=(const Awaiter&) = delete;
 
   [[nodiscard]] bool await_ready() noexcept {
-    taken_ = !detail::asked_to_stop(task_) && semaphore_->try_acquire();
+    taken_ = !detail::asked_to_stop(waiting_.task()) && waiting_.semaphore->try_acquire();
     return taken_;
   }
   COHORT_SUSPEND_OUT_OF_LINE bool await_suspend(std::coroutine_handle<> handle) noexcept { return wait(handle); }
   Permit await_resume() {
     if (!taken_) detail::throw_unless_ready(waiting_.reason(), "");
-    return Permit(*semaphore_);
+    return Permit(*waiting_.semaphore);
   }
 
  private:
   bool wait(std::coroutine_handle<> handle) noexcept;
 
-  Semaphore* semaphore_;
-  detail::StateBase* task_;
   bool taken_ = false;  // at once
   Waiting waiting_;
 };

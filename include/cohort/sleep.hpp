@@ -14,25 +14,23 @@ namespace detail {
 /// Waits for a point in time.
 class [[nodiscard]] SleepAwaiter {
  public:
-  SleepAwaiter(TimePoint time, StateBase* task) noexcept : task_(task), suspension_(time) {}
+  SleepAwaiter(TimePoint time, StateBase* task) noexcept : sleeping_(time, task) {}
   SleepAwaiter(const SleepAwaiter&) = delete;
   SleepAwaiter& operator=(const SleepAwaiter&) = delete;
 
   [[nodiscard]] bool await_ready() const noexcept { return false; }
   COHORT_SUSPEND_OUT_OF_LINE bool await_suspend(std::coroutine_handle<> handle) { return wait(handle); }
   void await_resume() const {
-    if (suspension_.reason() == Wake::stopped) throw_unless_ready(Wake::stopped, "");
+    if (sleeping_.reason() == Wake::stopped) throw_unless_ready(Wake::stopped, "");
   }
 
  private:
-  struct Sleeping : Suspension, Suspension::TimeSource {
-    explicit Sleeping(TimePoint until) noexcept : time(until) {}
-    TimePoint time;
+  struct Sleeping : Suspension, Timer {
+    Sleeping(TimePoint until, StateBase* task) noexcept : Suspension(task) { time = until; }
   };
   bool wait(std::coroutine_handle<> handle);
 
-  StateBase* task_;
-  Sleeping suspension_;
+  Sleeping sleeping_;
 };
 
 /// Goes to the end of the queue.

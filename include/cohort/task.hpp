@@ -56,7 +56,7 @@ struct PromiseBase {
   // The frame's memory belongs to the state, which outlives it; unless the coroutine could not even be made.
   static void operator delete(void* frame, std::size_t) noexcept {
     StateBase& state = StateBase::of(frame);
-    if (state.role == Role::created) state.free();
+    if (state.role == Role::created) State<T>::end(state);
   }
 };
 
@@ -102,7 +102,10 @@ struct Promise : PromiseBase<T>, AwaitTransform<Promise<T>> {
     note_arguments<Args...>(state_of(*this));
   }
   [[nodiscard]] Task<T> get_return_object() noexcept;
-  void unhandled_exception() noexcept { store_current_exception(state_of(*this)); }
+  void unhandled_exception() noexcept {
+    State<T>::discard_value(state_of(*this));
+    store_current_exception(state_of(*this));
+  }
 
   template <class U = T>
   requires std::is_constructible_v<T, U&&>

@@ -130,7 +130,7 @@ class ThreadPool final : public detail::Scheduler {
   void schedule_last(detail::Node& node) noexcept override;
   [[nodiscard]] TimePoint now() const noexcept override { return detail::sync::now(); }
   [[nodiscard]] double random_fraction() noexcept override;
-  void arm(detail::Timer& timer, TimePoint time) noexcept override;
+  void arm(detail::Timer& timer) noexcept override;
   bool disarm(detail::Timer& timer) noexcept override;
   void watch_clock() noexcept override;
   void guest_entered() override;

@@ -18,6 +18,7 @@
 #include "parker.hpp"
 #include "support.hpp"
 #include "timer_wheel.hpp"
+#include "timer_wheels.hpp"
 
 namespace {
 
@@ -25,6 +26,7 @@ using namespace explore;
 using cohort::TimePoint;
 using cohort::detail::Timer;
 using cohort::detail::TimerWheel;
+using cohort::detail::TimerWheels;
 
 // The sleeper announces itself and parks, with and without a deadline, while it is unparked: the token is there in the
 // end, and taken once.
@@ -112,6 +114,10 @@ struct CountingTimer : Timer {
   CountingTimer() {
     fire = [](Timer& timer) noexcept { ++static_cast<CountingTimer&>(timer).fired; };
   }
+  void arm_at(TimerWheel& wheel, cohort::TimePoint when) {
+    time = when;
+    wheel.arm(*this);
+  }
   int fired = 0;
 };
 
@@ -124,11 +130,11 @@ const Scenario s15("S15", "timer fires meets disarm meets arm, then the wheel go
   bool disarmed = false;
   {
     TimerWheel wheel;
-    wheel.arm(first, explore::now() + 10ms);
-    wheel.arm(third, explore::now() + 10h);
+    first.arm_at(wheel, explore::now() + 10ms);
+    third.arm_at(wheel, explore::now() + 10h);
     const TimePoint due = explore::now() + 20ms;
     jthread clock([&] { wheel.advance(due); });
-    jthread armer([&] { wheel.arm(second, due - 15ms); });
+    jthread armer([&] { second.arm_at(wheel, due - 15ms); });
     disarmed = wheel.disarm(first);
     clock.join();
     armer.join();
@@ -147,8 +153,8 @@ const Scenario s15("S15", "timer fires meets disarm meets arm, then the wheel go
 const Scenario s15_two("S15-two-clocks", "two threads advance the wheel", {"fired"}, [] {
   TimerWheel wheel;
   CountingTimer timers[2];
-  wheel.arm(timers[0], explore::now() + 10ms);
-  wheel.arm(timers[1], explore::now() + 11ms);
+  timers[0].arm_at(wheel, explore::now() + 10ms);
+  timers[1].arm_at(wheel, explore::now() + 11ms);
   const TimePoint due = explore::now() + 20ms;
   jthread clock([&] { wheel.advance(due); });
   wheel.advance(due);
@@ -157,6 +163,29 @@ const Scenario s15_two("S15-two-clocks", "two threads advance the wheel", {"fire
   check(wheel.next() == TimePoint::max(), "and is gone");
   return "fired";
 });
+
+// Two workers arm timers of the same time, each on its wheel, and one is taken back as it is armed: at least one of the two
+// is told that it is the first to come, and what was not taken back fires.
+const Scenario s15_wheels("S15-wheels", "timers are armed on two wheels, and one is taken back meanwhile",
+                          {"taken back", "fired"}, [] {
+                            TimerWheels wheels(2);
+                            CountingTimer timers[2];
+                            for (CountingTimer& timer : timers) timer.time = explore::now() + 10ms;
+                            bool first[2] = {};
+                            bool taken_back = false;
+                            {
+                              jthread armer([&] { first[0] = wheels.arm(timers[0], 0); });
+                              jthread taker([&] { taken_back = wheels.disarm(timers[0]); });
+                              first[1] = wheels.arm(timers[1], 1);
+                            }
+                            check(first[0] || first[1], "somebody is told");
+                            check(wheels.size() == (taken_back ? 1U : 2U), "the others are armed");
+                            wheels.advance(explore::now() + 20ms, TimerWheel::all, 0);
+                            check(timers[0].fired == (taken_back ? 0 : 1), "it fires, or was taken back");
+                            check(timers[1].fired == 1, "it fires");
+                            check(wheels.next() == TimePoint::max(), "and nothing is left");
+                            return taken_back ? "taken back" : "fired";
+                          });
 
 // A task sleeps, is cancelled when its time comes, and the executor shut down: it ends in one of the two ways.
 const Scenario s15_sleep("S15-sleep", "the end of a sleep meets cancel meets shutdown", {"value", "cancelled"}, [] {

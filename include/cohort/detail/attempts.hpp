@@ -29,7 +29,9 @@ class ScopedChild : Latch {
 
  protected:
   ScopedChild(StateBase& child, StateBase& parent, TimePoint deadline) noexcept
-      : child_(&child), parent_task_(&parent), deadline_(deadline) {}
+      : child_(&child), parent_task_(&parent) {
+    time_.time = deadline;
+  }
   ~ScopedChild() = default;
 
   /// Whether its time was over before it was; after it has ended.
@@ -51,9 +53,9 @@ class ScopedChild : Latch {
   static std::size_t ended(Latch& latch) noexcept;
   void stop_child() noexcept;
   void time_out() noexcept;
+  [[nodiscard]] bool timed() const noexcept { return time_.time != TimePoint::max(); }
 
   StateBase* parent_task_;
-  TimePoint deadline_;
   StopSource stop_;
   TimeSource time_;
   sync::atomic<bool> timed_out_{false};

@@ -114,11 +114,13 @@ class [[nodiscard]] CompletionSet::Ready {
   class Awaiter {
    public:
     Awaiter(CompletionSet& set, std::size_t count, TimePoint deadline, StateBase* task) noexcept
-        : set_(&set), count_(count), deadline_(deadline), task_(task) {}
+        : count_(count), wait_(set, deadline, task) {}
     Awaiter(const Awaiter&) = delete;
     Awaiter& operator=(const Awaiter&) = delete;
 
-    [[nodiscard]] bool await_ready() const noexcept { return set_->has_early(count_) && !asked_to_stop(task_); }
+    [[nodiscard]] bool await_ready() const noexcept {
+      return wait_.set->has_early(count_) && !asked_to_stop(wait_.task());
+    }
     COHORT_SUSPEND_OUT_OF_LINE bool await_suspend(std::coroutine_handle<> handle) { return wait(handle); }
     [[nodiscard]] bool await_resume() const {
       const Wake reason = wait_.reason();  // none: it was ready
@@ -127,15 +129,15 @@ class [[nodiscard]] CompletionSet::Ready {
     }
 
    private:
-    struct Wait : Suspension, Suspension::TimeSource, Consumer {
-      CompletionSet* set = nullptr;
+    struct Wait : Suspension, Timer, Consumer {
+      Wait(CompletionSet& awaited, TimePoint deadline, StateBase* task) noexcept : Suspension(task), set(&awaited) {
+        time = deadline;
+      }
+      CompletionSet* set;
     };
     bool wait(std::coroutine_handle<> handle);
 
-    CompletionSet* set_;
     std::size_t count_;
-    TimePoint deadline_;
-    StateBase* task_;
     Wait wait_;
   };
 

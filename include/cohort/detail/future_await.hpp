@@ -53,7 +53,7 @@ T take_shared_result(StateBase& state) {
   if (state.references.load(std::memory_order_acquire) == StateBase::one_handle &&
       state.outcome.load(std::memory_order_acquire) == Outcome::value) [[likely]] {
     struct Free {
-      ~Free() { State<T>::free_with_value(state); }
+      ~Free() { State<T>::end(state, Outcome::value); }
       StateBase& state;
     } const end{state};
     return take_result<T>(state, Outcome::value);
@@ -114,6 +114,7 @@ class FutureAwaiterBase : protected InlineAwait {
 
   friend struct InlineAwait;
   struct Wait : Suspension, Waiter {
+    explicit Wait(FutureAwaiterBase& self) noexcept : Suspension(self.parent), awaiter(&self) {}
     FutureAwaiterBase* awaiter;
   };
 
@@ -129,18 +130,17 @@ class FutureAwaiterBase : protected InlineAwait {
 };
 
 /// The same with a deadline; none is TimePoint::max().
-class TimedFutureAwaiterBase : public FutureAwaiterBase {
+class TimedFutureAwaiterBase : public FutureAwaiterBase, Timer {
  protected:
   TimedFutureAwaiterBase(StateBase& awaited, StateBase* parent_state, TimePoint deadline) noexcept
-      : FutureAwaiterBase(awaited, parent_state), deadline_(deadline) {
+      : FutureAwaiterBase(awaited, parent_state) {
+    time = deadline;
     timed_ = deadline != TimePoint::max();
   }
   ~TimedFutureAwaiterBase() = default;
 
  private:
   friend class FutureAwaiterBase;
-  TimePoint deadline_;
-  Suspension::TimeSource timer_;
 };
 
 /// The awaiter of a future that it only reads: `const T&`. `Base` says whether it has a deadline.

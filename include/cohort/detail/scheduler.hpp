@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cohort/detail/node.hpp>
+#include <cohort/detail/sync.hpp>
 #include <cohort/duration.hpp>
 
 #include <cstdint>    // for std::uint64_t
 #include <exception>  // for std::exception_ptr
+#include <limits>     // for std::numeric_limits
 
 namespace cohort {
 struct ExecutorSnapshot;
@@ -26,10 +28,13 @@ struct Unbegun {
 
 /// Something to be told, once, when a time has come. Its links belong to the scheduler that it is armed with.
 struct Timer {
+  static constexpr std::uint16_t no_wheel = std::numeric_limits<std::uint16_t>::max();
+
+  TimePoint time;  // does not change while it is armed
   Timer* next = nullptr;
   Timer* previous = nullptr;
-  std::uint64_t tick = 0;
   std::uint16_t slot = 0;
+  sync::atomic<std::uint16_t> wheel{no_wheel};  // where it was armed last: see TimerWheels
   bool armed = false;
   void (*fire)(Timer&) noexcept = nullptr;
 };
@@ -66,8 +71,8 @@ class Scheduler {
   /// A number in [0, 1), good enough to spread retries.
   [[nodiscard]] virtual double random_fraction() noexcept = 0;
 
-  /// Fires `timer` on one of the scheduler's threads once `time` has come, not before.
-  virtual void arm(Timer& timer, TimePoint time) noexcept = 0;
+  /// Fires `timer` on one of the scheduler's threads once its time has come, not before.
+  virtual void arm(Timer& timer) noexcept = 0;
 
   /// Takes `timer` back; false when it was never armed or its time had come: then it fires, or has fired.
   virtual bool disarm(Timer& timer) noexcept = 0;

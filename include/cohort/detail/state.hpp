@@ -16,7 +16,7 @@
 #include <exception>    // for std::exception_ptr
 #include <memory>       // for std::addressof, std::construct_at
 #include <new>          // for operator new, std::launder
-#include <type_traits>  // for std::is_reference_v
+#include <type_traits>  // for std::is_reference_v, std::conditional_t
 #include <utility>      // for std::forward
 
 namespace cohort::detail {
@@ -54,12 +54,11 @@ struct alignas(frame_alignment) StateBase : Node {
   static constexpr std::uint64_t one_owner = std::uint64_t{1} << 32U;
   static constexpr std::uint64_t handle_mask = one_owner - 1;
 
-  StateBase(void (*destroy)(StateBase&) noexcept, std::size_t offset, std::size_t size) noexcept
-      : destroy_result(destroy),
-        block_offset(static_cast<std::uint32_t>(offset)),
-        frame_class(static_cast<std::uint32_t>(FrameCache::class_of(size))) {}
+  StateBase(void (*end_of_type)(StateBase&) noexcept, std::size_t size) noexcept
+      : end(end_of_type), frame_class(static_cast<std::uint8_t>(FrameCache::class_of(size))) {}
   StateBase(const StateBase&) = delete;
   StateBase& operator=(const StateBase&) = delete;
+  ~StateBase() {}  // see `end`
 
   [[nodiscard]] std::coroutine_handle<> frame() noexcept { return std::coroutine_handle<>::from_address(this + 1); }
   /// For a coroutine that has come to its end, or has not begun.
@@ -90,24 +89,12 @@ struct alignas(frame_alignment) StateBase : Node {
     // it has for whoever will be the last.
     if (references.load(std::memory_order_acquire) == reference ||
         references.fetch_sub(reference, std::memory_order_acq_rel) == reference) {
-      free();
+      end(*this);
     }
   }
   [[nodiscard]] bool last_handle() const noexcept {
     return (references.load(std::memory_order_acquire) & handle_mask) == one_handle;  // acquire: as in drop()
   }
-
-  /// Destroys the result and gives the block back.
-  void free() noexcept {
-    if (destroy_result != nullptr) destroy_value();
-    std::destroy_at(&own_scope);
-    std::destroy_at(&error);
-    free_block();
-  }
-  /// Gives the block back, when nothing in the state needs to be destroyed any more.
-  void free_block() noexcept { free_frame(reinterpret_cast<std::byte*>(this) - block_offset, frame_class); }
-  /// Destroys the result, if there is one.
-  void destroy_value() noexcept;
 
   FlaggedList<Waiter> waiters;  // closed: done. Closing it publishes outcome, result and error
   sync::atomic<std::uint64_t> references{
@@ -115,7 +102,10 @@ struct alignas(frame_alignment) StateBase : Node {
   Scope own_scope;  // a root's or branch's own, when it is cancelled by itself
   // Not set until it becomes a child, a root or a branch, as far as that has it: this is made for every call of a
   // coroutine. `home` is also set for a promise, which has none.
-  Scope* scope;          // what it is cancelled with: own_scope, or its parent's
+  union {
+    Scope* scope;              // until it has ended: what it is cancelled with, own_scope or its parent's
+    std::exception_ptr error;  // what it ended with, when its outcome is exception or cancelled
+  };
   Scheduler* scheduler;  // where it runs now
   Scheduler* home;       // child and branch: where the parent runs. Root: where it was submitted
   union {
@@ -123,11 +113,12 @@ struct alignas(frame_alignment) StateBase : Node {
     InlineAwait* inline_await;             // root: the await that runs it on its own stack, if one does
     Latch* latch;                          // branch
   };
-  std::exception_ptr error;
-  void (*destroy_result)(StateBase&) noexcept;  // null when there is nothing to do
-  std::uint64_t sequence_id;   // root: its submission number. Branch: its index, and what it is charged with
-  std::uint32_t block_offset;  // from the start of the block to the state
-  std::uint32_t frame_class;   // of the block
+  void (*end)(StateBase&) noexcept;  // destroys what is left of it, and gives its block back: State<T>::end
+  union {
+    std::uint64_t sequence_id;  // root: its submission number. Branch: its index, and what it is charged with
+    Scope* parent_scope;        // child_away: its parent's, which it was cancelled with
+  };
+  std::uint8_t frame_class;  // of the block
   sync::atomic<Outcome> outcome{Outcome::pending};
   Role role = Role::created;
   // Root: may be started by whoever waits for it, and is counted by nothing but WorkerCounters when it runs on a worker
@@ -193,8 +184,20 @@ template <class T>
 inline constexpr std::size_t state_alignment = alignof(ResultSlot<T>) > frame_alignment ? alignof(ResultSlot<T>)
                                                                                         : frame_alignment;
 
+/// Where the block begins, when a result needs more alignment than any block has.
+struct BlockStart {
+  void* address;
+};
+struct BlockStartsHere {};
+
 template <class T>
 struct alignas(state_alignment<T>) State {
+  static constexpr bool over_aligned = state_alignment<T> > frame_alignment;
+  using Start = std::conditional_t<over_aligned, BlockStart, BlockStartsHere>;
+  static constexpr std::size_t behind_result = (over_aligned ? sizeof(BlockStart) : 0) + sizeof(StateBase);
+  static constexpr std::size_t padding_size =
+      (state_alignment<T> - behind_result % state_alignment<T>) % state_alignment<T>;
+
   [[nodiscard]] static State& of(StateBase& base) noexcept {
     return *reinterpret_cast<State*>(reinterpret_cast<std::byte*>(&base) - base_offset());
   }
@@ -208,47 +211,60 @@ struct alignas(state_alignment<T>) State {
     std::size_t space = size;
     void* place = block;
     if constexpr (slack != 0) std::align(alignof(State), sizeof(State), place, space);
-    State* const state = ::new (place) State(size - space, size);
+    auto* const state = ::new (place) State(size);
+    if constexpr (slack != 0) state->start.address = block;
     return state->base;
   }
 
-  /// Ends a child that has run to its end: what free() does, without asking for what a child cannot have.
-  static void free_child(StateBase& child, Outcome outcome) noexcept {
-    child.destroy_ended_frame();
-    if (outcome == Outcome::value) [[likely]] {
+  /// Destroys what is left of a task, and gives its block back.
+  static void end(StateBase& task) noexcept {
+    end(task, task.outcome.load(std::memory_order_relaxed));  // relaxed: nobody else is left
+  }
+  /// The same where its outcome is known.
+  static void end(StateBase& task, Outcome outcome) noexcept {
+    std::destroy_at(&task.own_scope);
+    end_child(task, outcome);
+  }
+  /// The same of a child, which has no scope of its own.
+  static void end_child(StateBase& child, Outcome outcome) noexcept {
+    if (outcome == Outcome::value || outcome == Outcome::moved) [[likely]] {
       if constexpr (!has_trivial_result<T>) of(child).result.destroy();
-    } else {
+    } else if (outcome != Outcome::pending) {
       std::destroy_at(&child.error);
     }
-    child.free_block();
+    free_frame(block_of(child), child.frame_class);
+  }
+  /// Destroys the value that a task has left before it failed after all: a local's destructor may throw.
+  static void discard_value(StateBase& task) noexcept {
+    if constexpr (!has_trivial_result<T>) {
+      if (task.outcome.load(std::memory_order_relaxed) == Outcome::value) of(task).result.destroy();  // relaxed: own
+    }
   }
   /// Ends a task that is a Task's: not started, or a child or a branch that has run to its end.
   static void drop(StateBase& task) noexcept {
     const Outcome outcome = task.outcome.load(std::memory_order_relaxed);  // relaxed: ours alone
     if (outcome == Outcome::pending) return drop_unstarted(task);
-    std::destroy_at(&task.own_scope);  // a branch may have had one
-    free_child(task, outcome);
-  }
-  /// Ends a root that has a value, and so no error.
-  static void free_with_value(StateBase& root) noexcept {
-    if constexpr (!has_trivial_result<T>) of(root).result.destroy();
-    std::destroy_at(&root.own_scope);
-    root.free_block();
+    task.destroy_ended_frame();
+    end(task, outcome);
   }
 
   [[no_unique_address]] ResultSlot<T> result;  // of void: nothing
+  [[no_unique_address]] Start start;
   // The base is last, whatever the alignment: its frame comes right behind it.
-  [[no_unique_address]] Padding<(state_alignment<T> - sizeof(StateBase) % state_alignment<T>) % state_alignment<T>>
-      padding;
+  [[no_unique_address]] Padding<padding_size> padding;
   StateBase base;
 
  private:
-  // Nothing to call for most results: the hot path is spared an indirect call.
-  State(std::size_t offset, std::size_t size) noexcept
-      : base(has_trivial_result<T> ? nullptr : &destroy_result, offset + base_offset(), size) {}
+  explicit State(std::size_t size) noexcept : base(&end, size) {}
 
   static constexpr std::size_t base_offset() noexcept { return sizeof(State) - sizeof(StateBase); }
-  static void destroy_result(StateBase& base) noexcept { of(base).result.destroy(); }
+  static void* block_of(StateBase& base) noexcept {
+    if constexpr (over_aligned) {
+      return of(base).start.address;
+    } else {
+      return &of(base);
+    }
+  }
 };
 
 /// The result of a task that has ended with `outcome` and that nobody else looks at: moved out, or thrown.
@@ -275,7 +291,10 @@ T take_result(StateBase& base) {
 template <class T>
 T take_last_result(StateBase& child) {
   struct End {
-    ~End() { State<T>::free_child(child, outcome); }
+    ~End() {
+      child.destroy_ended_frame();
+      State<T>::end_child(child, outcome);
+    }
     StateBase& child;
     const Outcome outcome;
   } const end{child, child.outcome.load(std::memory_order_relaxed)};  // relaxed: as above

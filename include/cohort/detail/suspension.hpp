@@ -5,9 +5,10 @@
 #include <cohort/detail/sync.hpp>
 #include <cohort/detail/thread_context.hpp>
 
-#include <atomic>     // for std::memory_order
-#include <coroutine>  // for std::coroutine_handle
-#include <cstdint>    // for std::uint8_t
+#include <atomic>       // for std::memory_order
+#include <coroutine>    // for std::coroutine_handle
+#include <cstdint>      // for std::uint8_t
+#include <type_traits>  // for std::is_standard_layout_v
 
 namespace cohort::detail {
 
@@ -22,31 +23,40 @@ enum class Wake : std::uint8_t { none, ready, stopped, timed_out };
 /// its count either way; whoever gives up the last count resumes the coroutine. So nothing points into the frame once
 /// it runs again, and nobody ever waits for a callback in flight.
 class Suspension : Node, StopNode {
- public:
-  /// The timer of a suspension with a deadline; it lives beside it.
-  class TimeSource;
+  static void fire_stop(StopNode& node) noexcept;
+  static void describe_wait(const StopNode& node, ScopeReport& report) noexcept;
 
+ public:
   /// The kind of thing that is awaited.
   struct Awaited {
+    /// What it is as a StopNode. First: its address is that of the whole.
+    StopNode::Kind stop{.fire = &fire_stop, .describe = &describe_wait};
     /// Takes its registration back: true when it will not fire any more. Called by whoever claimed; null when there is
     /// nothing to take back.
     bool (*remove)(Suspension&) noexcept = nullptr;
     /// Says what it is; null: nobody knows.
-    WaitsFor (*describe)(const Suspension&) noexcept = nullptr;
-    /// Where its timer is; null: it has no deadline.
-    TimeSource& (*time)(Suspension&) noexcept = nullptr;
+    WaitsFor (*waits_for)(const Suspension&) noexcept = nullptr;
+    /// Where its timer is, and what that does when it fires: fire(Wake::timed_out). Null: it has no deadline.
+    Timer& (*timer)(Suspension&) noexcept = nullptr;
+    void (*time_out)(Timer&) noexcept = nullptr;
   };
 
-  /// Begins registration, for a coroutine `handle` of `task`; null for a stranger's coroutine.
-  void begin(std::coroutine_handle<> handle, StateBase* task, const Awaited& awaited) noexcept;
+  /// For a coroutine of `task`; null for a stranger's coroutine.
+  explicit Suspension(StateBase* task) noexcept : task_(task), of_task_(task != nullptr) {}
+
+  /// The task whose coroutine waits, or null.
+  [[nodiscard]] StateBase* task() const noexcept { return of_task_ ? task_ : nullptr; }
+
+  /// Begins registration, for the coroutine `handle`.
+  void begin(std::coroutine_handle<> handle, const Awaited& awaited) noexcept;
 
   /// Adds the count of the awaited thing, before it is registered; pairs with fire() or a successful removal.
   void add_source() noexcept;
 
   /// Also wakes when the task is asked to stop.
   void watch_stop() noexcept;
-  /// Also wakes at `time`. Needs a scheduler, and a TimeSource.
-  void watch_deadline(TimePoint time) noexcept;
+  /// Also wakes when its timer's time has come, if that is not max(). Needs a scheduler.
+  void watch_deadline() noexcept;
 
   /// Ends registration, inside `await_suspend`: false when the coroutine is to go on at once. After true nothing of the
   /// awaiter may be touched.
@@ -72,24 +82,22 @@ class Suspension : Node, StopNode {
   // What a task is cancelled with, and where it runs, do not change while it is suspended.
   [[nodiscard]] Scope* scope() const noexcept { return of_task_ ? task_->scope : nullptr; }
   [[nodiscard]] Scheduler* scheduler() const noexcept { return of_task_ ? task_->scheduler : scheduler_; }
+  [[nodiscard]] const Awaited& awaited() const noexcept {
+    static_assert(std::is_standard_layout_v<Awaited>);
+    return *reinterpret_cast<const Awaited*>(kind);
+  }
   std::uint32_t remove_sources() noexcept;
   void resume() noexcept;
   static void run_node(Node& node) noexcept;
 
   std::coroutine_handle<> handle_;
   union {
-    StateBase* task_ = nullptr;
-    Scheduler* scheduler_;  // of a stranger's coroutine; null outside any
+    StateBase* task_;
+    Scheduler* scheduler_;  // of a stranger's coroutine, since begin(); null outside any
   };
-  const Awaited* awaited_ = nullptr;
   sync::atomic<std::uint32_t> pending_{0};
   sync::atomic<Wake> reason_{Wake::none};  // claimed by compare-exchange
-  bool of_task_ = true;
-};
-
-class Suspension::TimeSource : Timer {
-  friend class Suspension;
-  Suspension* owner_ = nullptr;
+  bool of_task_;
 };
 
 /// Continues a coroutine that waits for nothing but its turn. It lives in that coroutine's frame.
