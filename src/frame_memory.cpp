@@ -98,6 +98,7 @@ void count(std::ptrdiff_t change) noexcept {
 
 // Gives blocks back to where they came from.
 void free_batch(std::size_t index, FrameBlock* batch) noexcept {
+  if (batch == nullptr) return;
   FrameBlock* singles = nullptr;
   std::size_t single_count = 0;
   std::ptrdiff_t returned = 0;

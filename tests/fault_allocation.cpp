@@ -1,6 +1,8 @@
 // Every allocation fails once: each scenario is run again and again, the first allocation failing, then the second, and
 // so on. What is asked may succeed, or fail with bad_alloc; nothing may hang, be lost, leak or end the program. And what
 // completes, wakes, cancels and shuts down allocates nothing at all.
+#include "../src/frame_slabs.hpp"
+
 #include "adaptor_support.hpp"
 #include "catch.hpp"
 #include "fault_support.hpp"
@@ -1026,6 +1028,23 @@ TEST_CASE("a worker that wakes more tasks than its deque has room for allocates 
   REQUIRE(breaches.count() == 0);
   executor.shutdown();
   REQUIRE(resumed == 2000);
+}
+
+TEST_CASE("a slab of frames that there is no memory to remember goes back at once", "[R9]") {
+  detail::FrameSlabs slabs;
+  for (const bool fails : {true, false}) {
+    void* const memory = detail::FrameSlabs::obtain();
+    if (memory == nullptr) return;  // no such system
+    fault::plan = {fault::Whose::anybodys, fault::Which::one};
+    fault::seen = 0;
+    fault::first_to_fail = 0;
+    fault::armed = fails;
+    slabs.add(memory, 3);
+    fault::armed = false;
+    const detail::FrameSlabs::Chain chain = slabs.take(3, 1);
+    REQUIRE(chain.count == (fails ? 0 : 1));
+    if (!fails) REQUIRE(slabs.give_back(chain.first));
+  }
 }
 
 TEST_CASE("a worker whose deque cannot grow refuses what is submitted there, and keeps the rest", "[R7][R9]") {

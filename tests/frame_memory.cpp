@@ -92,11 +92,11 @@ TEST_CASE("of several slabs each takes back its own") {
     }
   }
   REQUIRE(wrong == 0);
-  for (std::size_t frame_class = 5; frame_class < 15; ++frame_class)
-    REQUIRE(slabs.take(frame_class, 64).count == 0);
+  for (std::size_t frame_class = 5; frame_class < 15; ++frame_class) REQUIRE(slabs.take(frame_class, 64).count == 0);
 }
 
-TEST_CASE("the memory of a hundred thousand tasks that live at once goes back when the executor has ended", "[R8]") {
+TEST_CASE("the memory of hundreds of thousands of tasks that live at once goes back when the executor has ended",
+          "[R8]") {
   const int count = scaled(300'000);
   const auto run = [count] {
     AsyncExecutor executor(2);

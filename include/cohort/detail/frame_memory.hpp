@@ -88,7 +88,7 @@ inline void free_frame(void* block, std::size_t frame_class) noexcept {
   list.first = freed;
 }
 
-/// While a pool lives free blocks are kept for its next tasks; when the last has ended most go back to `operator delete`.
+/// While a pool lives free blocks are kept for its next tasks; when the last has ended they go back where there are many.
 /// The beginning *throws* `std::bad_alloc`.
 void pool_begins();
 void pool_ended() noexcept;
