@@ -98,7 +98,7 @@ TEST_CASE("of several slabs each takes back its own") {
 TEST_CASE("the memory of hundreds of thousands of tasks that live at once goes back when the executor has ended",
           "[R8]") {
   const int count = scaled(300'000);
-  const auto run = [count] {
+  const auto run = [&] {
     AsyncExecutor executor(2);
     AsyncPromise<> promise;
     const AsyncFuture<void> gate = promise.get_future();
