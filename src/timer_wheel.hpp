@@ -85,8 +85,9 @@ class TimerWheel {
   void publish_next(TimePoint time) noexcept;
 
   sync::mutex mutex_;
-  std::array<Slot, ring * levels> wheel_;                 // level by level
-  std::array<std::uint64_t, 2 * levels * words> used_{};  // one bit per slot that is not empty, in the order of wheel_
+  std::array<Slot, std::size_t{ring} * levels> wheel_;  // level by level
+  // One bit per slot that is not empty, in the order of wheel_.
+  std::array<std::uint64_t, std::size_t{2} * levels * words> used_{};
   std::size_t size_ = 0;
   std::uint64_t now_ = 0;             // all ticks before this one have been dealt with
   sync::atomic<Duration::rep> next_;  // written under the mutex

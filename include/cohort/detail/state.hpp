@@ -210,9 +210,9 @@ struct alignas(state_alignment<T>) State {
     void* const block = allocate_frame(size);
     std::size_t space = size;
     void* place = block;
-    if constexpr (slack != 0) std::align(alignof(State), sizeof(State), place, space);
+    if constexpr (over_aligned) std::align(alignof(State), sizeof(State), place, space);
     auto* const state = ::new (place) State(size);
-    if constexpr (slack != 0) state->start.address = block;
+    if constexpr (over_aligned) state->start.address = block;
     return state->base;
   }
 
