@@ -241,14 +241,16 @@ bool has_much(std::size_t frame_class) noexcept {
 }
 
 FrameSlabs::Chain take_from_slab(std::size_t frame_class) noexcept {
+  FrameSlabs& slabs = store().slabs;
   std::unique_lock lock(store().mutex);
-  const FrameSlabs::Chain chain = store().slabs.take(frame_class, batch_size);
+  FrameSlabs::Chain chain = slabs.take(frame_class, batch_size);
+  if (chain.count == 0 && slabs.add_kept(frame_class)) chain = slabs.take(frame_class, batch_size);
   if (chain.count != 0) return chain;
   lock.unlock();
   void* const memory = FrameSlabs::obtain();
   lock.lock();
-  if (memory != nullptr) store().slabs.add(memory, frame_class);
-  return store().slabs.take(frame_class, batch_size);
+  if (memory != nullptr) slabs.add(memory, frame_class);
+  return slabs.take(frame_class, batch_size);
 }
 
 constexpr bool pooled(std::size_t frame_class) noexcept {

@@ -28,10 +28,14 @@ void* map_aligned(std::size_t size) noexcept {
 
 void unmap(void* memory, std::size_t size) noexcept { ::munmap(memory, size); }
 
+// The system may take the pages when it wants some, until they are written to again.
+void offer(void* memory, std::size_t size) noexcept { ::madvise(memory, size, MADV_FREE); }
+
 #else
 
 void* map_aligned(std::size_t) noexcept { return nullptr; }
 void unmap(void*, std::size_t) noexcept {}
+void offer(void*, std::size_t) noexcept {}
 
 #endif
 
@@ -49,14 +53,20 @@ void FrameSlabs::add(void* memory, std::size_t frame_class) noexcept {
     slabs_.insert(std::upper_bound(slabs_.begin(), slabs_.end(), slab, std::less<>()), slab);
     with_room_[frame_class].push_back(*slab);
   } catch (...) {
-    unmap(memory, slab_size);
+    discard(memory);
   }
 }
 
-void FrameSlabs::destroy(Slab& slab) noexcept {
-  with_room_[slab.frame_class].remove(slab);
-  slabs_.erase(std::lower_bound(slabs_.begin(), slabs_.end(), &slab, std::less<>()));
-  unmap(&slab, slab_size);
+bool FrameSlabs::add_kept(std::size_t frame_class) noexcept {
+  if (kept_count_ == 0) return false;
+  add(kept_[--kept_count_], frame_class);
+  return true;
+}
+
+void FrameSlabs::discard(void* memory) noexcept {
+  if (kept_count_ == most_kept) return unmap(memory, slab_size);
+  offer(memory, slab_size);
+  kept_[kept_count_++] = memory;
 }
 
 FrameSlabs::Chain FrameSlabs::take(std::size_t frame_class, std::uint32_t most) noexcept {
@@ -90,7 +100,11 @@ bool FrameSlabs::give_back(void* block) noexcept {
   returned->next = slab.returned;
   slab.returned = returned;
   if (!slab.linked) with_room_[slab.frame_class].push_back(slab);
-  if (++slab.returned_count == slab.begun) destroy(slab);
+  if (++slab.returned_count == slab.begun) {
+    with_room_[slab.frame_class].remove(slab);
+    slabs_.erase(after - 1);
+    discard(&slab);
+  }
   return true;
 }
 

@@ -74,6 +74,34 @@ TEST_CASE("a slab gives blocks that are apart, takes them back in any order, and
   REQUIRE(slabs.give_back(last));
   REQUIRE(slabs.take(frame_class, 64).count == 0);  // it is gone
   REQUIRE_FALSE(slabs.give_back(last));
+
+  REQUIRE(slabs.add_kept(frame_class));  // its memory serves again
+  REQUIRE_FALSE(slabs.add_kept(frame_class));
+  blocks = take_all(slabs, frame_class);
+  for (FrameBlock* block : blocks) {
+    if (!slabs.give_back(block)) ++wrong;
+  }
+  REQUIRE(wrong == 0);
+}
+
+TEST_CASE("of the slabs that are over 256 MiB are kept, and the others go back", "[R8]") {
+  constexpr std::size_t most = 128;
+  const std::size_t frame_class = FrameCache::class_count - 1;
+  FrameSlabs slabs;
+  std::vector<FrameBlock*> blocks;
+  for (std::size_t i = 0; i < most + 2; ++i) {
+    if (void* const memory = FrameSlabs::obtain(); memory != nullptr) slabs.add(memory, frame_class);
+  }
+  blocks = take_all(slabs, frame_class);
+  int wrong = 0;
+  for (FrameBlock* block : blocks) {
+    if (!slabs.give_back(block)) ++wrong;
+  }
+  REQUIRE(wrong == 0);
+  std::size_t kept = 0;
+  while (slabs.add_kept(frame_class)) ++kept;
+  REQUIRE(kept == (blocks.empty() ? 0 : most));
+  for (FrameBlock* block : take_all(slabs, frame_class)) static_cast<void>(slabs.give_back(block));
 }
 
 TEST_CASE("of several slabs each takes back its own") {
