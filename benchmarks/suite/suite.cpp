@@ -81,9 +81,24 @@ std::size_t resident_memory() {
   return resident * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
 }
 
+namespace {
+
+// What is resident, but offered to the system: a program that uses it again has not had it meanwhile.
+std::size_t offered_memory() {
+  std::ifstream file("/proc/self/smaps_rollup");
+  std::string word;
+  while (file >> word) {
+    std::size_t kilobytes = 0;
+    if (word == "LazyFree:" && file >> kilobytes) return kilobytes * 1024;
+  }
+  return 0;
+}
+
+}  // namespace
+
 std::size_t settled_memory() {
   malloc_trim(0);
-  return resident_memory();
+  return resident_memory() - offered_memory();
 }
 
 void reset_peak_memory() { std::ofstream("/proc/self/clear_refs") << "5"; }
