@@ -77,6 +77,7 @@ void hold(ThreadContext& context, Scheduler& pool, PoolWorker& worker) noexcept 
   context.deque = &worker.deque;
   context.counters = &worker.counters;
   context.worker = &worker;
+  context.wheel = static_cast<std::uint16_t>(worker.index);
 }
 
 void let_go(ThreadContext& context) noexcept {
@@ -84,6 +85,7 @@ void let_go(ThreadContext& context) noexcept {
   context.deque = nullptr;
   context.counters = nullptr;
   context.worker = nullptr;
+  context.wheel = 0;
 }
 
 void name_this_thread([[maybe_unused]] const std::string& name, [[maybe_unused]] std::size_t index) {
@@ -427,8 +429,8 @@ void ThreadPool::add_reference() noexcept {
 }
 
 void ThreadPool::drop_reference() noexcept {
-  // acq_rel: the last sees what all others did.
-  if (core_->references.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+  // The last sees what all others did.
+  if (core_->references.fetch_sub(1, std::memory_order_seq_cst) == 1) delete this;
 }
 
 bool ThreadPool::try_add_reference() noexcept {
@@ -566,7 +568,7 @@ void ThreadPool::task_started() noexcept {
   if (context.scheduler == this) [[likely]] {
     detail::WorkerCounters::add(context.counters->started);
   } else {
-    core_->started.fetch_add(1, std::memory_order_release);  // release: as WorkerCounters::add
+    core_->started.fetch_add(1, std::memory_order_seq_cst);
   }
 }
 
@@ -579,12 +581,11 @@ void ThreadPool::task_ended(StateBase& task, bool had_started) noexcept {
     own.count_end(outcome);
     if (!had_started) detail::WorkerCounters::add(own.ended_early);
   } else {
-    // release: as in task_started()
     (outcome == detail::Outcome::value       ? core.succeeded
      : outcome == detail::Outcome::cancelled ? core.cancelled
                                              : core.failed)
-        .fetch_add(1, std::memory_order_release);
-    if (!had_started) core.ended_early.fetch_add(1, std::memory_order_release);
+        .fetch_add(1, std::memory_order_seq_cst);
+    if (!had_started) core.ended_early.fetch_add(1, std::memory_order_seq_cst);
   }
   if (limited_) admit_next(task);
 }
@@ -762,7 +763,7 @@ void ThreadPool::arm(detail::Timer& timer) noexcept {
   Core& core = *core_;
   const bool own = thread_context().scheduler == this;
   if (!own) add_reference();
-  if (core.timers.arm(timer, own ? thread_context().worker->index : 0)) {
+  if (core.timers.arm(timer)) {
     PoolWorker* sleeper = nullptr;
     {
       std::lock_guard lock(core.mutex);
@@ -954,8 +955,7 @@ Node* ThreadPool::search(PoolWorker& worker, TimePoint until) noexcept {
 void ThreadPool::advance_timers() noexcept {
   ThreadContext& context = thread_context();
   context.firing_timers_of = this;
-  const std::size_t own = context.scheduler == this ? context.worker->index : 0;
-  core_->timers.advance(detail::sync::now(), detail::timers_at_once, own);
+  core_->timers.advance(detail::sync::now(), detail::timers_at_once, context.scheduler == this ? context.wheel : 0);
   context.firing_timers_of = nullptr;
   for (Node* alarm = std::exchange(context.alarms, nullptr); alarm != nullptr;) {
     Node* const next = alarm->next;  // first: pushed, it may be taken, and over
@@ -986,7 +986,7 @@ void ThreadPool::work() noexcept {
     if (node == nullptr) node = next(worker);
     if (node == nullptr) node = search(worker, TimePoint::max());
     if (node == nullptr) {
-      if (core.stopped.load(std::memory_order_acquire)) return;  // acquire: pairs with stop()
+      if (core.stopped.load(std::memory_order_seq_cst)) return;
       continue;
     }
     run_node(*node);
@@ -1205,6 +1205,7 @@ void ThreadPool::run_to_end(StateBase& task) {
     context.deque = before.deque;
     context.counters = before.counters;
     context.worker = before.worker;
+    context.wheel = before.wheel;
     if (gave_way) outer->take_place();
   } else {
     run_on(*outer);

@@ -3,9 +3,7 @@
 #include <cohort/detail/scheduler.hpp>
 
 #include <algorithm>  // for std::min
-#include <atomic>     // for std::memory_order
 #include <cstddef>    // for std::size_t
-#include <cstdint>    // for std::uint16_t
 #include <memory>     // for std::unique_ptr
 
 #include "timer_wheel.hpp"
@@ -13,32 +11,28 @@
 namespace cohort::detail {
 
 // The timers of a pool with threads: a wheel for each worker, so that workers that arm and fire timers do not meet at one
-// lock, nor fetch from each other's caches what they link. A worker arms on its own wheel, but a wheel is looked after by
-// everybody: no timer waits for the end of what one worker runs.
+// lock, nor fetch from each other's caches what they link. What a worker makes it arms on its own wheel; but a wheel is
+// looked after by everybody: no timer waits for the end of what one worker runs.
 //
 // Thread safety: all members from any thread.
 class TimerWheels {
  public:
   explicit TimerWheels(std::size_t count) : count_(count), wheels_(std::make_unique<TimerWheel[]>(count)) {}
 
-  // Arms on that wheel. True when the timer is now the first to come of all: whoever sleeps until the next must be told.
-  bool arm(Timer& timer, std::size_t wheel) noexcept {
-    // relaxed: a number. Who takes the timer back finds out under that wheel's lock whether it is there yet.
-    timer.wheel.store(static_cast<std::uint16_t>(wheel), std::memory_order_relaxed);
-    if (!wheels_[wheel].arm(timer)) return false;
+  // True when the timer is now the first to come of all: whoever sleeps until the next must be told.
+  bool arm(Timer& timer) noexcept {
+    TimerWheel& wheel = of(timer);
+    if (!wheel.arm(timer)) return false;
     // If another comes first, whoever sees to that one looks for the next after it, and finds this one: it was published
     // before we looked.
-    const TimePoint own = wheels_[wheel].next();
+    const TimePoint own = wheel.next();
     for (std::size_t index = 0; index < count_; ++index) {
       if (wheels_[index].next() < own) return false;
     }
     return true;
   }
 
-  bool disarm(Timer& timer) noexcept {
-    const std::uint16_t wheel = timer.wheel.load(std::memory_order_relaxed);  // relaxed: as in arm()
-    return wheel != Timer::no_wheel && wheels_[wheel].disarm(timer);
-  }
+  bool disarm(Timer& timer) noexcept { return of(timer).disarm(timer); }
 
   // Looks at all, that one first: see TimerWheel::advance.
   void advance(TimePoint now, unsigned most, std::size_t first) noexcept {
@@ -66,6 +60,11 @@ class TimerWheels {
   }
 
  private:
+  // One that another pool's worker has made may be of a wheel that there is not.
+  [[nodiscard]] TimerWheel& of(const Timer& timer) const noexcept {
+    return wheels_[timer.wheel < count_ ? timer.wheel : 0];
+  }
+
   const std::size_t count_;
   const std::unique_ptr<TimerWheel[]> wheels_;
 };

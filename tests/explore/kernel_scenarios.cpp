@@ -171,12 +171,13 @@ const Scenario s15_wheels("S15-wheels", "timers are armed on two wheels, and one
                             TimerWheels wheels(2);
                             CountingTimer timers[2];
                             for (CountingTimer& timer : timers) timer.time = explore::now() + 10ms;
+                            timers[1].wheel = 1;
                             bool first[2] = {};
                             bool taken_back = false;
                             {
-                              jthread armer([&] { first[0] = wheels.arm(timers[0], 0); });
+                              jthread armer([&] { first[0] = wheels.arm(timers[0]); });
                               jthread taker([&] { taken_back = wheels.disarm(timers[0]); });
-                              first[1] = wheels.arm(timers[1], 1);
+                              first[1] = wheels.arm(timers[1]);
                             }
                             check(first[0] || first[1], "somebody is told");
                             check(wheels.size() == (taken_back ? 1U : 2U), "the others are armed");

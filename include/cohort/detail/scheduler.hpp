@@ -1,12 +1,11 @@
 #pragma once
 
 #include <cohort/detail/node.hpp>
-#include <cohort/detail/sync.hpp>
+#include <cohort/detail/thread_context.hpp>
 #include <cohort/duration.hpp>
 
 #include <cstdint>    // for std::uint64_t
 #include <exception>  // for std::exception_ptr
-#include <limits>     // for std::numeric_limits
 
 namespace cohort {
 struct ExecutorSnapshot;
@@ -28,13 +27,13 @@ struct Unbegun {
 
 /// Something to be told, once, when a time has come. Its links belong to the scheduler that it is armed with.
 struct Timer {
-  static constexpr std::uint16_t no_wheel = std::numeric_limits<std::uint16_t>::max();
-
   TimePoint time;  // does not change while it is armed
   Timer* next = nullptr;
   Timer* previous = nullptr;
   std::uint16_t slot = 0;
-  sync::atomic<std::uint16_t> wheel{no_wheel};  // where it was armed last: see TimerWheels
+  /// Of a scheduler that has several, which of its wheels. It never changes, so that who takes the timer back while another
+  /// arms it meets that one at the same lock.
+  std::uint16_t wheel = thread_context().wheel;
   bool armed = false;
   void (*fire)(Timer&) noexcept = nullptr;
 };

@@ -74,6 +74,7 @@ struct ThreadContext {
   WorkDeque<Node>* deque = nullptr;          // that worker's deque
   WorkerCounters* counters = nullptr;        // that worker's counters
   PoolWorker* worker = nullptr;              // that worker, when its pool is a ThreadPool
+  std::uint16_t wheel = 0;                   // that worker's: where timers that are made here are armed
   const Scheduler* owner = nullptr;          // the pool that this thread was made by, whatever it does now
   InlineAwait* inline_awaits = nullptr;      // the awaits whose awaited task runs on this very stack, innermost first
   Published<const Scope> current;            // the task that runs
