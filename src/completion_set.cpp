@@ -164,8 +164,7 @@ void CompletionSet::abandon(bool cancels) noexcept {
 }
 
 void CompletionSet::drop_reference() noexcept {
-  if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1)
-    delete this;  // acq_rel: the last sees what all others did
+  if (references_.fetch_sub(1, std::memory_order_seq_cst) == 1) delete this;  // the last sees what all others did
 }
 
 // True when the consumer will be woken; false when there is enough already.

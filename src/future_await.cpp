@@ -35,8 +35,8 @@ inline bool FutureAwaiterBase::try_run_inline(ThreadContext& context) noexcept {
   if (timed_ || context.scheduler != parent->scheduler || asked_to_stop() || context.deque->pop() != task) {
     return false;
   }
-  // acquire: sees the doings of handles that are gone, as in StateBase::drop()
-  if (consumes && task->references.load(std::memory_order_acquire) == StateBase::one_handle + StateBase::one_owner) {
+  // Sees the doings of handles that are gone, as in StateBase::drop().
+  if (consumes && task->references.load(std::memory_order_seq_cst) == StateBase::one_handle + StateBase::one_owner) {
     task->own_scope.start_alone();  // ours is the only handle, and the queue's entry is gone: nobody else sees it
   } else if (!task->own_scope.try_start()) {
     task->drop(StateBase::one_owner);

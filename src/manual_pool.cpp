@@ -265,8 +265,8 @@ void ManualPool::add_reference() noexcept {
 }
 
 void ManualPool::drop_reference() noexcept {
-  // acq_rel: the last sees what all others did.
-  if (core_->references.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+  // The last sees what all others did.
+  if (core_->references.fetch_sub(1, std::memory_order_seq_cst) == 1) delete this;
 }
 
 bool ManualPool::try_add_reference() noexcept {

@@ -187,7 +187,7 @@ void ProcessMonitor::Implementation::start_waiter(Process& process) {
     waiter = std::thread([this, &process] {
       siginfo_t info;
       wait_for(process.pid, info, WNOWAIT);
-      process.leader_reported.store(true, std::memory_order_release);  // pairs with attend()
+      process.leader_reported.store(true, std::memory_order_seq_cst);  // pairs with attend()
       wake();                                                          // both are there until this thread is joined
     });
   } catch (const std::system_error& error) {
@@ -212,7 +212,7 @@ void ProcessMonitor::Implementation::leave() noexcept {
   std::thread thread = std::move(thread_);
   lock.unlock();
   if (!thread.joinable()) return;
-  leaving_.store(true, std::memory_order_release);  // pairs with run()
+  leaving_.store(true, std::memory_order_seq_cst);  // pairs with run()
   wake();
   if (thread.get_id() == std::this_thread::get_id()) {
     thread.detach();  // called by the last `ended`: it leaves right after that
@@ -225,7 +225,7 @@ void ProcessMonitor::Implementation::leave() noexcept {
 
 void ProcessMonitor::Implementation::run() noexcept {
   TimePoint due = TimePoint::max();
-  while (!leaving_.load(std::memory_order_acquire)) {  // pairs with leave()
+  while (!leaving_.load(std::memory_order_seq_cst)) {  // pairs with leave()
     sleep(due);
     admit();
     due = attend();
@@ -274,7 +274,7 @@ TimePoint ProcessMonitor::Implementation::attend() noexcept {
   for (Process* process = running_.front(); process != nullptr; process = following) {
     following = process->next;
     const bool exited = has_news(process->leader, next_poll) ||
-                        process->leader_reported.load(std::memory_order_acquire);  // pairs with start_waiter()
+                        process->leader_reported.load(std::memory_order_seq_cst);  // pairs with start_waiter()
     for (std::size_t which = 0; which < 2; ++which) {
       // One piece each, so that nobody who writes a lot keeps the others waiting.
       if (has_news(process->pipes[which], next_poll)) read_some(*process, which);
@@ -293,7 +293,7 @@ TimePoint ProcessMonitor::Implementation::attend() noexcept {
 // Takes it further, and says whether nothing of it is left.
 bool ProcessMonitor::Implementation::is_over(Process& process) noexcept {
   using Phase = Process::Phase;
-  if (process.phase == Phase::running && process.stop_asked.load(std::memory_order_acquire)) {  // pairs with stop()
+  if (process.phase == Phase::running && process.stop_asked.load(std::memory_order_seq_cst)) {  // pairs with stop()
     look_at_leader(process);
     process.end.stopped = !process.leader_exited;
     signal_group(process, SIGTERM);
@@ -407,7 +407,7 @@ void ProcessMonitor::start(Process& process, const ExecutableTask& task) {
 void ProcessMonitor::stop(Process& process) noexcept {
   if (implementation_->from_before_fork()) return;
   const auto implementation = implementation_;                // as in start()
-  process.stop_asked.store(true, std::memory_order_release);  // pairs with is_over()
+  process.stop_asked.store(true, std::memory_order_seq_cst);  // pairs with is_over()
   implementation->wake();
 }
 

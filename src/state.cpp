@@ -113,8 +113,8 @@ void run_claimed(StateBase& state) noexcept {
 
 void run_root(Node& node) noexcept {
   auto& state = static_cast<StateBase&>(node);
-  const bool alone = state.references.load(std::memory_order_acquire) ==
-                     StateBase::one_owner;  // acquire: see the last handle's doings
+  const bool alone =
+      state.references.load(std::memory_order_seq_cst) == StateBase::one_owner;  // sees the last handle's doings
   // Without handles nobody can cancel it or start it in place any more: the claim needs no locked operation.
   const bool ours = alone ? !state.own_scope.started() : state.own_scope.try_start();
   if (!ours) {
@@ -136,8 +136,8 @@ std::coroutine_handle<> return_to(const InlineAwait& await, ThreadContext& conte
 
 // The awaiter holds the only handle, and is not running: nobody else can see the state.
 bool only_awaiter_sees(const StateBase& state, const InlineAwait& await) noexcept {
-  return await.consumes && state.references.load(std::memory_order_acquire) ==
-                               StateBase::one_handle + StateBase::one_owner;  // acquire: as in drop()
+  return await.consumes &&
+         state.references.load(std::memory_order_seq_cst) == StateBase::one_handle + StateBase::one_owner;
 }
 
 // `counters` when it ends as a worker's own affair.
@@ -214,10 +214,9 @@ void Latch::begin(std::size_t count, std::coroutine_handle<> handle, Scheduler* 
 }
 
 std::coroutine_handle<> Latch::arrive(std::size_t count) noexcept {
-  // acquire: the last sees what all others did, and when these are all that remain, nobody else comes any more. acq_rel:
-  // the same, and shows what was done here.
-  if (remaining_.load(std::memory_order_acquire) != count &&
-      remaining_.fetch_sub(count, std::memory_order_acq_rel) != count) {
+  // The last sees what all others did; and when these are all that remain, nobody else comes any more.
+  if (remaining_.load(std::memory_order_seq_cst) != count &&
+      remaining_.fetch_sub(count, std::memory_order_seq_cst) != count) {
     return std::noop_coroutine();
   }
   ThreadContext& context = thread_context();
@@ -230,7 +229,7 @@ std::coroutine_handle<> Latch::arrive(std::size_t count) noexcept {
 }
 
 void Latch::arrive_from_outside() noexcept {
-  if (remaining_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;  // acq_rel: as in arrive()
+  if (remaining_.fetch_sub(1, std::memory_order_seq_cst) != 1) return;
   if (scheduler_ != nullptr) {
     scheduler_->schedule(*this);
   } else {

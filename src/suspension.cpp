@@ -40,8 +40,8 @@ void Suspension::watch_deadline() noexcept {
 
 bool Suspension::claim(Wake reason) noexcept {
   Wake none = Wake::none;
-  // acq_rel: what the source did before is seen after the wake-up, together with the last release().
-  return reason_.compare_exchange_strong(none, reason, std::memory_order_acq_rel, std::memory_order_relaxed);
+  // Before the look for the other sources: see finish(). relaxed: who comes too late just goes.
+  return reason_.compare_exchange_strong(none, reason, std::memory_order_seq_cst, std::memory_order_relaxed);
 }
 
 // How many sources were taken out, and so will not fire. Run by the claimer, and by registration when it comes after:
@@ -59,15 +59,16 @@ std::uint32_t Suspension::remove_sources() noexcept {
 void Suspension::settle() noexcept { release(remove_sources() + 1); }
 
 void Suspension::release(std::uint32_t count) noexcept {
-  // acq_rel: the last sees what all others did, and nobody touches this after its own release.
-  if (pending_.fetch_sub(count, std::memory_order_acq_rel) == count) resume();
+  // The last sees what all others did, and nobody touches this after its own release.
+  if (pending_.fetch_sub(count, std::memory_order_seq_cst) == count) resume();
 }
 
 bool Suspension::finish() noexcept {
   std::uint32_t count = 1;
-  // acquire: pairs with claim(). A source that claims later removes the others itself; they are all registered by now.
-  if (reason_.load(std::memory_order_acquire) != Wake::none) count += remove_sources();
-  return pending_.fetch_sub(count, std::memory_order_acq_rel) != count;  // acq_rel: as in release()
+  // After the registrations: of a source that claims and one that registers, one sees the other. A source that claims later
+  // removes the others itself; they are all registered by now.
+  if (reason_.load(std::memory_order_seq_cst) != Wake::none) count += remove_sources();
+  return pending_.fetch_sub(count, std::memory_order_seq_cst) != count;
 }
 
 void Suspension::finish_detached() noexcept {

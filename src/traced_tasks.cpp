@@ -8,8 +8,8 @@
 namespace cohort::detail {
 
 void TracedTasks::Release::operator()(TracedTask* task) const noexcept {
-  // acq_rel: the last sees what all others did.
-  if (task->references.fetch_sub(1, std::memory_order_acq_rel) == 1) delete task;
+  // The last sees what all others did.
+  if (task->references.fetch_sub(1, std::memory_order_seq_cst) == 1) delete task;
 }
 
 TracedTasks::Owner TracedTasks::prepare(std::string_view name, TimePoint now) {

@@ -40,7 +40,7 @@ void cancel_when(StateBase& state, std::stop_token token);
 /// The value of a done future.
 template <class T>
 ReadType<T> read_result(StateBase& state) {
-  const Outcome outcome = state.outcome.load(std::memory_order_acquire);  // acquire: pairs with the taker's exchange
+  const Outcome outcome = state.outcome.load(std::memory_order_seq_cst);
   if (outcome != Outcome::value) [[unlikely]]
     throw_outcome(state, outcome);
   return State<T>::of(state).result.get();
@@ -49,9 +49,9 @@ ReadType<T> read_result(StateBase& state) {
 /// The value of a done future for one who gives up his handle, which this drops.
 template <class T>
 T take_shared_result(StateBase& state) {
-  // acquire, both: the last sees what those who dropped theirs did with the state, as in drop().
-  if (state.references.load(std::memory_order_acquire) == StateBase::one_handle &&
-      state.outcome.load(std::memory_order_acquire) == Outcome::value) [[likely]] {
+  // Both: the last sees what those who dropped theirs did with the state, as in drop().
+  if (state.references.load(std::memory_order_seq_cst) == StateBase::one_handle &&
+      state.outcome.load(std::memory_order_seq_cst) == Outcome::value) [[likely]] {
     struct Free {
       ~Free() { State<T>::end(state, Outcome::value); }
       StateBase& state;
@@ -62,7 +62,7 @@ T take_shared_result(StateBase& state) {
     ~Drop() { state.drop(StateBase::one_handle); }
     StateBase& state;
   } const drop{state};
-  Outcome outcome = state.outcome.load(std::memory_order_acquire);  // acquire: as above
+  Outcome outcome = state.outcome.load(std::memory_order_seq_cst);
   if (outcome != Outcome::value) [[unlikely]]
     throw_outcome(state, outcome);
   if constexpr (std::is_void_v<T> || std::is_reference_v<T>) {
@@ -72,9 +72,9 @@ T take_shared_result(StateBase& state) {
     if constexpr (copyable<T>) {
       if (!state.last_handle()) return std::as_const(value);
     } else {
-      // acq_rel: one of several takers moves the value, and the others see that it is gone.
+      // One of several takers moves the value, and the others see that it is gone.
       if (!state.last_handle() &&
-          !state.outcome.compare_exchange_strong(outcome, Outcome::moved, std::memory_order_acq_rel)) {
+          !state.outcome.compare_exchange_strong(outcome, Outcome::moved, std::memory_order_seq_cst)) {
         throw_outcome(state, outcome);
       }
     }

@@ -85,15 +85,14 @@ struct alignas(frame_alignment) StateBase : Node {
     references.fetch_add(one_owner, std::memory_order_relaxed);  // relaxed: made under a handle or an owner
   }
   void drop(std::uint64_t reference) noexcept {
-    // acquire: when we are the last, everything the others did with the state has happened. acq_rel otherwise: so that
-    // it has for whoever will be the last.
-    if (references.load(std::memory_order_acquire) == reference ||
-        references.fetch_sub(reference, std::memory_order_acq_rel) == reference) {
+    // When we are the last, everything the others did with the state has happened.
+    if (references.load(std::memory_order_seq_cst) == reference ||
+        references.fetch_sub(reference, std::memory_order_seq_cst) == reference) {
       end(*this);
     }
   }
   [[nodiscard]] bool last_handle() const noexcept {
-    return (references.load(std::memory_order_acquire) & handle_mask) == one_handle;  // acquire: as in drop()
+    return (references.load(std::memory_order_seq_cst) & handle_mask) == one_handle;
   }
 
   FlaggedList<Waiter> waiters;  // closed: done. Closing it publishes outcome, result and error
