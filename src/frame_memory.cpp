@@ -233,11 +233,8 @@ void register_thread() noexcept {
   shared.caches = &cache;
 }
 
-// Whether so many blocks of a class have come from operator new that the next come from slabs.
-bool has_much(std::size_t frame_class) noexcept {
-  // relaxed: a number
-  const std::size_t singles = store().shelves[frame_class].singles.load(std::memory_order_relaxed);
-  return singles * FrameCache::size_of(frame_class) >= beyond_is_much;
+constexpr bool is_much(std::size_t blocks, std::size_t frame_class) noexcept {
+  return blocks * FrameCache::size_of(frame_class) >= beyond_is_much;
 }
 
 FrameSlabs::Chain take_from_slab(std::size_t frame_class) noexcept {
@@ -285,7 +282,9 @@ void* allocate_frame_slowly(std::size_t size) {
       list.room.store(1, std::memory_order_relaxed);
       return batch;
     }
-    if (cache.registered && has_much(frame_class)) {
+    // relaxed: a number
+    std::atomic<std::size_t>& singles = store().shelves[frame_class].singles;
+    if (cache.registered && is_much(singles.load(std::memory_order_relaxed), frame_class)) {
       const FrameSlabs::Chain chain = take_from_slab(frame_class);
       if (chain.count != 0) {
         list.first = chain.first->next;
@@ -295,7 +294,7 @@ void* allocate_frame_slowly(std::size_t size) {
       }
     }
     block = ::operator new(FrameCache::size_of(frame_class));
-    store().shelves[frame_class].singles.fetch_add(1, std::memory_order_relaxed);  // relaxed: a number
+    singles.fetch_add(1, std::memory_order_relaxed);  // relaxed: a number
   } else {
     block = ::operator new(size);
   }
@@ -342,9 +341,11 @@ void pool_ended() noexcept {
     if (--shared.pools != 0) return;
   }
   for (std::size_t index = 0; index < FrameCache::class_count; ++index) {
-    if (!has_much(index)) continue;
-    if (frame_cache().registered) empty_own_list(index);  // one block is enough to keep a slab
     Shelf& shelf = shared.shelves[index];
+    // relaxed: what comes at this very moment stays. What is there says it, not where it came from: the first that have
+    // gone back may all have been operator new's.
+    if (!is_much(std::size_t{shelf.count.load(std::memory_order_relaxed)} * batch_size, index)) continue;
+    if (frame_cache().registered) empty_own_list(index);  // one block is enough to keep a slab
     FrameBlock* surplus = nullptr;
     {
       const std::lock_guard lock(shared.mutex);
