@@ -81,7 +81,8 @@ FrameSlabs::Chain FrameSlabs::take(std::size_t frame_class, std::uint32_t most) 
     end = &(*end)->next;
   }
   for (; chain.count < most && slab->begun < capacity(frame_class); ++chain.count) {
-    std::byte* const place = reinterpret_cast<std::byte*>(slab) + first_block + slab->begun++ * distance(frame_class);
+    std::byte* const place =
+        reinterpret_cast<std::byte*>(slab) + first_block + slab->begun++ * FrameCache::size_of(frame_class);
     *end = ::new (static_cast<void*>(place)) FrameBlock;
     end = &(*end)->next;
   }

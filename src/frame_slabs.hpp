@@ -56,11 +56,8 @@ class FrameSlabs {
 
   static constexpr std::size_t slab_size = std::size_t{1} << 21U;
   static constexpr std::size_t first_block = 64;
-  static constexpr std::size_t distance(std::size_t frame_class) noexcept {
-    return (frame_class + 1) * FrameCache::class_step;
-  }
   static constexpr std::uint32_t capacity(std::size_t frame_class) noexcept {
-    return static_cast<std::uint32_t>((slab_size - first_block) / distance(frame_class));
+    return static_cast<std::uint32_t>((slab_size - first_block) / FrameCache::size_of(frame_class));
   }
   static_assert(sizeof(Slab) <= first_block);
   static constexpr std::size_t most_kept = 128;

@@ -6,6 +6,7 @@
 #include <memory>     // for std::unique_ptr
 #include <new>        // for placement new
 #include <optional>   // for std::optional
+#include <utility>    // for std::exchange
 
 namespace cohort::detail {
 
@@ -27,34 +28,49 @@ std::exception_ptr exception_of(const StateBase& state) noexcept {
   }
 }
 
-// The awaited task lies on top of this worker's deque: takes it, to be continued into like a child.
-inline bool FutureAwaiterBase::try_run_inline(ThreadContext& context) noexcept {
-  // Now and then through the worker's loop instead: a task that submits and awaits for ever must not keep it from all else.
-  if ((++context.inline_runs & 255U) == 0) [[unlikely]]
+// Whether the awaited task may run on the stack of the one who awaits it, if it lies on top of this worker's deque.
+inline bool FutureAwaiterBase::may_run_inline(const ThreadContext& context) const noexcept {
+  if (parent == nullptr || context.deque == nullptr || context.scheduler != parent->scheduler || timed_) return false;
+  // Now and then through the worker's loop instead: a task that submits and awaits for ever must not keep it from all
+  // else. relaxed: own
+  constexpr std::uint64_t runs = 256;
+  if (context.counters->started.load(std::memory_order_relaxed) % runs == runs - 1) [[unlikely]]
     return false;
-  if (timed_ || context.scheduler != parent->scheduler || asked_to_stop() || context.deque->pop() != task) {
-    return false;
-  }
-  // Sees the doings of handles that are gone, as in StateBase::drop().
-  if (consumes && task->references.load(std::memory_order_seq_cst) == StateBase::one_handle + StateBase::one_owner) {
-    task->own_scope.start_alone();  // ours is the only handle, and the queue's entry is gone: nobody else sees it
-  } else if (!task->own_scope.try_start()) {
-    task->drop(StateBase::one_owner);
-    return false;
-  }
+  return !asked_to_stop();
+}
+
+// It has been taken from there.
+inline std::coroutine_handle<> FutureAwaiterBase::run_inline(ThreadContext& context) noexcept {
   previous = context.inline_awaits;
   context.inline_awaits = this;
   context.current = &task->own_scope;
-  task->inline_await = this;
   WorkerCounters::add(context.counters->started);
-  return true;
+  return task->is_call ? run_call(*task) : transfer(task->frame());
+}
+
+std::coroutine_handle<> FutureAwaiterBase::adopt_or_wait(std::coroutine_handle<> handle) {
+  ThreadContext& context = thread_context();
+  // Ours is the only handle, and with the queue's entry gone nobody else sees it; unless one who is gone has cancelled it.
+  // seq_cst: sees the doings of handles that are gone, as in StateBase::drop().
+  if (may_run_inline(context) && task->starts_in_place &&
+      task->references.load(std::memory_order_seq_cst) == StateBase::one_handle + StateBase::one_owner &&
+      !task->own_scope.started() && context.deque->pop(task)) [[likely]] {
+    adopted = true;
+    task->role = Role::child;
+    task->continuation = handle;
+    return run_inline(context);
+  }
+  return await_suspend(handle);
 }
 
 std::coroutine_handle<> FutureAwaiterBase::await_suspend(std::coroutine_handle<> handle) {
   ThreadContext& context = thread_context();
-  if (parent != nullptr && context.deque != nullptr && context.deque->newest() == task && try_run_inline(context))
-      [[likely]] {
-    return transfer(task->frame());
+  if (may_run_inline(context) && context.deque->pop(task)) {
+    if (task->own_scope.try_start()) {
+      task->inline_await = this;
+      return run_inline(context);
+    }
+    task->drop(StateBase::one_owner);
   }
   return wait(handle);
 }
@@ -112,6 +128,11 @@ void FutureAwaiterBase::begin_wait(std::coroutine_handle<> handle) noexcept {
 
 void InlineAwait::detach() noexcept {
   auto& self = static_cast<FutureAwaiterBase&>(*this);
+  if (std::exchange(adopted, false)) {
+    task->role = Role::root;
+    task->own_scope.start_alone();
+  }
+  task->inline_await = nullptr;
   self.begin_wait(parent->frame());
   self.wait_.finish_detached();
 }

@@ -49,7 +49,7 @@ void drop_unstarted(StateBase& state) noexcept {
   }
   context.dropping_tasks = true;
   for (StateBase* each = &state; each != nullptr;) {
-    each->frame().destroy();  // may drop the tasks that it holds as arguments
+    each->destroy_body();  // may drop the tasks that it holds as arguments
     each->end(*each);
     each = context.dropped_tasks;
     if (each != nullptr) context.dropped_tasks = static_cast<StateBase*>(each->next);
@@ -80,7 +80,7 @@ namespace {
 bool cancel_unstarted(StateBase& state) noexcept {
   if (!state.own_scope.try_cancel_start()) return false;
   Scheduler* const home = state.home;
-  if (home != nullptr) state.frame().destroy();  // a promise has none
+  if (home != nullptr) state.destroy_body();  // a promise has none
   std::construct_at(&state.error);
   state.outcome.store(Outcome::cancelled, std::memory_order_relaxed);  // relaxed: publish() makes it visible
   if (home != nullptr) home->task_ended(state, false);
@@ -105,10 +105,15 @@ void cancel_queued(StateBase& state) noexcept {
   state.drop(StateBase::one_owner);
 }
 
+std::coroutine_handle<> run_call(StateBase& state) noexcept {
+  state.call().act(state, PlainCall::Do::call);
+  return state.role == Role::child ? transfer(state.continuation) : finish_root(state);
+}
+
 void run_claimed(StateBase& state) noexcept {
   state.home->task_started();
   thread_context().current = &state.own_scope;
-  resume_here(state.frame());
+  resume_here(state.is_call ? run_call(state) : state.frame());
 }
 
 void run_root(Node& node) noexcept {
@@ -134,16 +139,14 @@ std::coroutine_handle<> return_to(const InlineAwait& await, ThreadContext& conte
   return await.parent->frame();
 }
 
-// The awaiter holds the only handle, and is not running: nobody else can see the state.
-bool only_awaiter_sees(const StateBase& state, const InlineAwait& await) noexcept {
-  return await.consumes &&
-         state.references.load(std::memory_order_seq_cst) == StateBase::one_handle + StateBase::one_owner;
-}
+}  // namespace
 
-// `counters` when it ends as a worker's own affair.
-[[gnu::noinline]] std::coroutine_handle<> finish_root_in_general(StateBase& state, WorkerCounters* counters) noexcept {
+std::coroutine_handle<> finish_root(StateBase& state) noexcept {
+  state.destroy_ended_body();  // the callable and its arguments, before anybody sees the result
   ThreadContext& context = thread_context();
   Scheduler* const home = state.home;
+  // When it ends as a worker's own affair.
+  WorkerCounters* const counters = context.scheduler == home && state.starts_in_place ? context.counters : nullptr;
   if (state.scheduler != home) state.scheduler->guest_left();
   if (counters != nullptr) {
     counters->count_end(state.outcome.load(std::memory_order_relaxed));  // relaxed: own write
@@ -168,25 +171,6 @@ bool only_awaiter_sees(const StateBase& state, const InlineAwait& await) noexcep
     home->task_left();
   }
   return transfer(next);
-}
-
-}  // namespace
-
-std::coroutine_handle<> finish_root(StateBase& state) noexcept {
-  state.destroy_ended_frame();  // the callable and its arguments, before anybody sees the result
-  ThreadContext& context = thread_context();
-  WorkerCounters* const counters =
-      context.scheduler == state.home && state.starts_in_place ? context.counters : nullptr;
-  const InlineAwait* const await = state.inline_await;
-  if (await == nullptr || counters == nullptr || state.scheduler != state.home || !only_awaiter_sees(state, *await)) {
-    return finish_root_in_general(state, counters);
-  }
-  // What is submitted and awaited by the same worker, and nothing else, in a few instructions.
-  counters->count_end(state.outcome.load(std::memory_order_relaxed));  // relaxed: own write
-  state.waiters.set_alone(FlaggedList<Waiter>::closed);
-  state.references.store(StateBase::one_handle, std::memory_order_relaxed);  // relaxed: alone
-  WorkerCounters::add(counters->left);
-  return transfer(return_to(*await, context));
 }
 
 std::coroutine_handle<> finish_child_away(StateBase& state) noexcept {
@@ -252,10 +236,10 @@ inline StateBase* Latch::take_branch_after(std::size_t index) noexcept {
   ThreadContext& context = thread_context();
   if (branches_ == nullptr || index + 1 >= branch_count_ || context.deque == nullptr) return nullptr;
   // What is not in the deque may be over and gone: only the address counts. Now and then through the worker's loop: see
-  // FutureAwaiterBase::try_run_inline().
+  // FutureAwaiterBase::may_run_inline().
   StateBase* const branch = branches_[index + 1];
-  if (context.deque->newest() != branch || (++context.inline_runs & 255U) == 0) return nullptr;
-  return context.deque->pop() == branch ? branch : nullptr;
+  if (context.deque->newest() != branch || (++context.branch_runs & 255U) == 0) return nullptr;
+  return context.deque->pop(branch) ? branch : nullptr;
 }
 
 std::coroutine_handle<> finish_branch(StateBase& state) noexcept {

@@ -117,7 +117,6 @@ void detach_inline_awaits(ThreadContext& context) noexcept {
   context.inline_awaits = nullptr;
   while (await != nullptr) {
     InlineAwait* below = await->previous;  // first: once registered, the await may be over and gone
-    await->task->inline_await = nullptr;
     await->detach();
     await = below;
   }

@@ -447,12 +447,20 @@ bool ThreadPool::driven() const noexcept { return core_->driven; }
 // ---------------------------------------------------------------------------------------------------------------------
 // Accepting
 
+// Whether next_sequence_id() has one: the first are dense, and beyond workers reserve them in blocks.
+inline bool ThreadPool::has_sequence_id(const detail::WorkerCounters& own) const noexcept {
+  // relaxed: a number, nothing hangs on it
+  return own.next_sequence_id != own.last_sequence_id || sequence_.load(std::memory_order_relaxed) < dense_sequence_ids;
+}
+
 inline std::uint64_t ThreadPool::next_sequence_id(detail::WorkerCounters& own) noexcept {
   if (own.next_sequence_id != own.last_sequence_id) return own.next_sequence_id++;
-  // relaxed: a number, nothing hangs on it
-  if (sequence_.load(std::memory_order_relaxed) < dense_sequence_ids)
-    return sequence_.fetch_add(1, std::memory_order_relaxed);
-  return reserve_sequence_ids(own);
+  return sequence_.fetch_add(1, std::memory_order_relaxed);  // relaxed: as above
+}
+
+void ThreadPool::reserve_sequence_ids(detail::WorkerCounters& own) noexcept {
+  own.next_sequence_id = sequence_.fetch_add(sequence_block, std::memory_order_relaxed);  // relaxed: as above
+  own.last_sequence_id = own.next_sequence_id + sequence_block;
 }
 
 inline void ThreadPool::wake_if_needed() noexcept {
@@ -463,10 +471,13 @@ inline void ThreadPool::wake_if_needed() noexcept {
     wake_one();  // somebody sleeps and nobody is searching
 }
 
+// Without a call but the last: it saves no registers.
 void ThreadPool::submit(StateBase& task) {
   ThreadContext& context = thread_context();
-  if (context.scheduler == this && plain_) [[likely]] {
-    submit_here(task, context);
+  // relaxed: see shutdown()
+  if (context.scheduler == this && plain_ && !closed_.load(std::memory_order_relaxed) && context.deque->has_room() &&
+      has_sequence_id(*context.counters)) [[likely]] {
+    push_new(task, context);
   } else {
     submit_slowly(task, {});
   }
@@ -479,18 +490,16 @@ inline void ThreadPool::submit_here(StateBase& task, ThreadContext& context) {
   if (closed_.load(std::memory_order_relaxed)) [[unlikely]]
     detail::throw_shut_down();  // relaxed: see shutdown()
   context.deque->reserve();
+  if (!has_sequence_id(*context.counters)) reserve_sequence_ids(*context.counters);
+  push_new(task, context);
+}
+
+inline void ThreadPool::push_new(StateBase& task, ThreadContext& context) noexcept {
   task.sequence_id = next_sequence_id(*context.counters);
   task.starts_in_place = true;
   detail::WorkerCounters::add(context.counters->submitted);
   context.deque->push_reserved(&task);
   wake_if_needed();
-}
-
-// Beyond the dense numbers workers reserve them in blocks.
-std::uint64_t ThreadPool::reserve_sequence_ids(detail::WorkerCounters& own) noexcept {
-  own.next_sequence_id = sequence_.fetch_add(sequence_block, std::memory_order_relaxed);  // relaxed: a number
-  own.last_sequence_id = own.next_sequence_id + sequence_block;
-  return own.next_sequence_id++;
 }
 
 // One exchange: in, and counted, or out.

@@ -149,9 +149,18 @@ TEST_CASE("executors are made and destroyed a hundred thousand times", "[R5][R8]
   std::atomic<int> ran{0};
   { const AsyncExecutor once(2); }
   const Growth growth;
-  for (int i = 0; i < rounds; ++i) {
-    AsyncExecutor executor(1 + static_cast<std::size_t>(i % 8 == 0));
-    if (i % 2 == 0) static_cast<void>(executor.submit([&] { ++ran; }));
+  {
+    // Several at a time: on a busy machine one would wait for its turn, and wait, and wait.
+    constexpr int makers = 10;
+    std::vector<std::jthread> made;
+    for (int maker = 0; maker < makers; ++maker) {
+      made.emplace_back([&] {
+        for (int i = 0; i < rounds / makers; ++i) {
+          AsyncExecutor executor(1 + static_cast<std::size_t>(i % 8 == 0));
+          if (i % 2 == 0) static_cast<void>(executor.submit([&] { ++ran; }));
+        }
+      });
+    }
   }
   REQUIRE(ran == rounds / 2);
   REQUIRE(eventually([&] { return thread_count() == threads; }));

@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <chrono>
 #include <cohort/cohort.hpp>
+#include <coroutine>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <numeric>
@@ -61,6 +63,24 @@ struct ThrowsWhenCopied {
   ThrowsWhenCopied(const ThrowsWhenCopied&) { throw std::runtime_error("will not be copied"); }
   ThrowsWhenCopied(ThrowsWhenCopied&&) = default;
 };
+
+struct alignas(64) Wide {
+  int value = 0;
+  [[nodiscard]] bool is_aligned() const { return reinterpret_cast<std::uintptr_t>(this) % alignof(Wide) == 0; }
+};
+
+/// A coroutine of no library's, that starts at once.
+struct Eager {
+  struct promise_type {
+    Eager get_return_object() const noexcept { return {}; }
+    std::suspend_never initial_suspend() const noexcept { return {}; }
+    std::suspend_never final_suspend() const noexcept { return {}; }
+    void return_void() const noexcept {}
+    void unhandled_exception() const noexcept { std::terminate(); }
+  };
+};
+
+Eager await_into(AsyncFuture<int> future, std::atomic<int>& value) { value = co_await future; }
 
 /// What an argument or a captured object saw when it was destroyed: was its future done?
 struct Witness {
@@ -122,6 +142,98 @@ TEST_CASE("submit takes a plain function", "[executor][submit]") {
   REQUIRE(future.get() == 42);
   REQUIRE(executor.submit([] { return std::string("lambda"); }).get() == "lambda");
   REQUIRE(executor.submit(std::plus<>(), 1, 2).get() == 3);
+}
+
+TEST_CASE("what a function captures and is given may need any alignment", "[executor][submit][arguments]") {
+  AsyncExecutor executor(1);
+  const Wide wide{.value = 20};
+  auto future = executor.submit(
+      [wide](const Wide& other) {
+        REQUIRE(wide.is_aligned());
+        REQUIRE(other.is_aligned());
+        return Wide{.value = wide.value + other.value};
+      },
+      Wide{.value = 1});
+  REQUIRE(future.get().value == 21);
+  REQUIRE(future.get().value == 21);
+}
+
+TEST_CASE("a function is run on the spot by a task that awaits it", "[executor][submit]") {
+  AsyncExecutor executor(1);
+  SECTION("it returns, and what it captured is gone") {
+    executor
+        .submit([&]() -> Task<> {
+          auto captured = std::make_shared<int>(5);
+          const std::weak_ptr<int> watched = captured;
+          auto function = [captured = std::move(captured)] { return *captured; };
+          const int value = co_await executor.submit(std::move(function));
+          REQUIRE(value == 5);
+          REQUIRE(watched.expired());
+        })
+        .get();
+  }
+  SECTION("it throws") {
+    executor
+        .submit([&]() -> Task<> {
+          std::string what;
+          try {
+            co_await executor.submit([] { throw std::runtime_error("thrown"); });
+          } catch (const std::runtime_error& error) {
+            what = error.what();
+          }
+          REQUIRE(what == "thrown");
+        })
+        .get();
+  }
+  SECTION("it blocks in get() for another") {
+    executor
+        .submit([&]() -> Task<> {
+          const int value = co_await executor.submit([&] { return executor.submit(twice, 4).get() + 1; });
+          REQUIRE(value == 9);
+        })
+        .get();
+  }
+  SECTION("it is one that others have a handle to") {
+    executor
+        .submit([&]() -> Task<> {
+          const AsyncFuture<int> future = executor.submit(twice, 4);
+          const int read = co_await future;
+          AsyncFuture<int> copy = future;
+          const int taken = co_await std::move(copy);
+          REQUIRE(read == 8);
+          REQUIRE(taken == 8);
+        })
+        .get();
+  }
+  SECTION("a stranger's coroutine that it starts waits for something") {
+    AsyncPromise<int> promise;
+    std::atomic<int> seen = 0;
+    executor
+        .submit([&]() -> Task<> {
+          const int value = co_await executor.submit([&] {
+            await_into(promise.get_future(), seen);
+            return twice(4);
+          });
+          REQUIRE(value == 8);
+          REQUIRE(seen == 0);
+          promise.set_result(7);
+          while (seen == 0) co_await yield();
+          REQUIRE(seen == 7);
+        })
+        .get();
+  }
+  SECTION("the task that awaits it is cancelled meanwhile, from inside") {
+    AsyncPromise<AsyncFuture<int>> own;
+    const AsyncFuture<AsyncFuture<int>> told = own.get_future();
+    AsyncFuture<int> outer = executor.submit(
+        [&]() -> Task<int> { co_return co_await executor.submit([&] { return told.get().cancel() ? 1 : 2; }); });
+    own.set_result(outer);
+    REQUIRE(outer.get() == 1);  // asked to stop while its part was running: it got the value
+  }
+  executor.shutdown();
+  const ExecutorStats stats = executor.stats();
+  REQUIRE(stats.submitted == stats.succeeded + stats.failed);
+  REQUIRE(stats.running == 0);
 }
 
 TEST_CASE("submit takes a coroutine function", "[executor][submit]") {

@@ -71,7 +71,7 @@ class BasicAsyncExecutor {
   /// *Throws*: as above, and what copying or moving callable or arguments throws.
   template <class F, class... Args>
   requires(!detail::is_task<F> && !std::is_same_v<std::decay_t<F>, SubmitOptions>) auto submit(F&& f, Args&&... args) {
-    return submit(detail::make_call(std::forward<F>(f), std::forward<Args>(args)...));
+    return detail::submit_to(*pool_, detail::make_call(std::forward<F>(f), std::forward<Args>(args)...));
   }
 
   /// The same with retries, a limit, a timeout: see SubmitOptions.
@@ -80,6 +80,7 @@ class BasicAsyncExecutor {
   template <class F, class... Args>
   requires(!detail::is_task<F>) auto submit(SubmitOptions options, F&& f, Args&&... args) {
     auto task = detail::make_call_with_options(options, std::forward<F>(f), std::forward<Args>(args)...);
+    if (options.name.empty()) return detail::submit_to(*pool_, std::move(task));
     return detail::submit_to(*pool_, std::move(task), options.name);
   }
 

@@ -295,6 +295,20 @@ Task<T> keep_alive(std::shared_ptr<void> kept, Task<T> task) {
 #pragma GCC diagnostic pop
 #endif
 
+/// Calls a plain function for `element`, right here; `f` is a copy of its own, as in a task of its own.
+template <class R, class F, class... Elements>
+void append_call(Chunk<R>& results, F f, const std::stop_token& token, std::tuple<Elements...>& element) {
+  const auto call = [&](Elements&... each) -> decltype(auto) {
+    return call_as<Call<F, Elements...>::form>(f, token, each...);
+  };
+  if constexpr (std::is_void_v<R>) {
+    std::apply(call, element);
+    results.emplace_back(std::in_place_index<1>);
+  } else {
+    results.emplace_back(std::in_place_index<1>, std::apply(call, element));
+  }
+}
+
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic push
 // GCC 12 thinks that a lambda written in a coroutine has no linkage, and warns of each frame that holds one.
@@ -309,14 +323,24 @@ Task<Chunk<R>> call_for_each(SubmitOptions options, F f, std::vector<std::tuple<
   for (std::tuple<Elements...>& element : elements) {
     std::exception_ptr error;
     try {
-      Task<R> call = std::apply(
-          [&](Elements&... each) { return make_call_with_options(options, std::as_const(f), std::move(each)...); },
-          element);
-      if constexpr (std::is_void_v<R>) {
-        co_await std::move(call);
-        results.emplace_back(std::in_place_index<1>);
-      } else {
-        results.emplace_back(std::in_place_index<1>, co_await std::move(call));
+      bool called = false;
+      if constexpr (is_plain_call<F, Elements...>()) {
+        called = just_call(options);
+        if (called) append_call<R>(results, f, token, element);
+      }
+      if (!called) {
+        Task<R> call = std::apply(
+            [&](Elements&... each) {
+              return just_call(options) ? make_task(std::as_const(f), std::move(each)...)
+                                        : make_task_with_options(options, std::as_const(f), std::move(each)...);
+            },
+            element);
+        if constexpr (std::is_void_v<R>) {
+          co_await std::move(call);
+          results.emplace_back(std::in_place_index<1>);
+        } else {
+          results.emplace_back(std::in_place_index<1>, co_await std::move(call));
+        }
       }
     } catch (...) {
       error = std::current_exception();
@@ -406,7 +430,7 @@ class MapSourceOf final : public MapSource<R> {
       return submit_to(*pool_, make_call_with_options(options_, std::as_const(f_), std::forward<Each>(each)...));
     SubmitOptions limited = options_;
     limited.semaphore = semaphore_.get();
-    return submit_to(*pool_, keep_alive<R>(semaphore_, make_call_with_options(limited, std::as_const(f_),
+    return submit_to(*pool_, keep_alive<R>(semaphore_, make_task_with_options(limited, std::as_const(f_),
                                                                               std::forward<Each>(each)...)));
   }
 
@@ -415,7 +439,7 @@ class MapSourceOf final : public MapSource<R> {
     SubmitOptions limited;
     limited.semaphore = semaphore_.get();
     // The whole chunk is one call that holds one permit.
-    return submit_to(*pool_, keep_alive<Chunk<R>>(semaphore_, make_call_with_options(
+    return submit_to(*pool_, keep_alive<Chunk<R>>(semaphore_, make_task_with_options(
                                                                   limited, [](Task<Chunk<R>> whole) { return whole; },
                                                                   std::move(task))));
   }

@@ -152,10 +152,12 @@ class ThreadPool final : public detail::Scheduler {
   ~ThreadPool();
 
   void submit_here(detail::StateBase& task, detail::ThreadContext& context);
+  void push_new(detail::StateBase& task, detail::ThreadContext& context) noexcept;
   void submit_slowly(detail::StateBase& task, std::string_view name);
   void submit_from_outside(detail::StateBase& task);
+  bool has_sequence_id(const detail::WorkerCounters& own) const noexcept;
   std::uint64_t next_sequence_id(detail::WorkerCounters& own) noexcept;
-  std::uint64_t reserve_sequence_ids(detail::WorkerCounters& own) noexcept;
+  void reserve_sequence_ids(detail::WorkerCounters& own) noexcept;
   void wake_if_needed() noexcept;
 
   // Making and ending.

@@ -49,7 +49,7 @@ class [[nodiscard]] WhenAll {
 
   template <std::size_t... Index>
   Value take(std::index_sequence<Index...>) {
-    return Value(take_branch<typename Tasks::value_type>(*states_[Index])...);
+    return Value(take_last_branch(std::get<Index>(branches_))...);
   }
 
   std::tuple<Tasks...> branches_;
@@ -64,7 +64,7 @@ Task<std::vector<BranchValue<T>>> when_all_in(std::vector<Task<T>> branches) {
   co_await AllOf(states.data(), states.size());
   std::vector<BranchValue<T>> values;
   values.reserve(states.size());
-  for (StateBase* state : states) values.push_back(take_branch<T>(*state));
+  for (Task<T>& branch : branches) values.push_back(take_last_branch(branch));
   co_return values;
 }
 
@@ -95,6 +95,13 @@ requires(detail::AwaitableAsTask<detail::RangeElement<Range>> && !detail::Awaita
     [[nodiscard]] auto when_all(Range&& range) {
   return detail::when_all_in(detail::make_tasks(
       std::forward<Range>(range), [](auto&& each) { return detail::as_task(std::forward<decltype(each)>(each)); }));
+}
+
+/// The same; a vector of tasks is taken as it is.
+template <class T>
+[[nodiscard]] auto when_all(std::vector<Task<T>>&& tasks) {
+  for (const Task<T>& task : tasks) detail::require_valid(task);
+  return detail::when_all_in(std::move(tasks));
 }
 
 }  // namespace cohort

@@ -222,37 +222,81 @@ const Scenario s15_sooner("S15-sooner", "a sooner timer meets a worker that slee
                             return "in order";
                           });
 
-// The owner pushes beyond the capacity, and pops, while two steal: everything is taken once.
-const Scenario s16("S16", "pop meets steal meets steal meets grow", {"all taken"}, [] {
-  cohort::detail::WorkDeque<int> deque(2);
-  std::array<int, 5> items{};
-  const auto take = [](int* item) {
+// A deque of ints, in which everything that is pushed is taken once.
+template <std::size_t count>
+struct Taken {
+  explicit Taken(std::size_t capacity) : deque(capacity) {}
+
+  static bool take(int* item) {
     if (item != nullptr) ++*item;
     return item != nullptr;
-  };
-  const auto push = [&](int& item) {
+  }
+  void push(std::size_t index) {
     deque.reserve();
-    deque.push_reserved(&item);
-  };
+    deque.push_reserved(&items[index]);
+  }
+  void pop_all() {
+    while (take(deque.pop())) {
+    }
+  }
+  void check_all() const {
+    check(deque.empty(), "nothing is left");
+    for (const int item : items) check(item == 1, "each is taken once");
+  }
+
+  cohort::detail::WorkDeque<int> deque;
+  std::array<int, count> items{};
+};
+
+// The owner pushes beyond the capacity, and pops, while two steal.
+const Scenario s16("S16", "pop meets steal meets steal meets grow", {"all taken"}, [] {
+  Taken<5> taken(2);
   const auto steal_twice = [&] {
-    take(deque.steal());
-    take(deque.steal());
+    taken.take(taken.deque.steal());
+    taken.take(taken.deque.steal());
   };
   jthread thief(steal_twice);
   jthread other_thief(steal_twice);
-  push(items[0]);
-  push(items[1]);
-  take(deque.pop());
-  push(items[2]);
-  push(items[3]);
-  push(items[4]);
-  while (take(deque.pop())) {
-  }
+  taken.push(0);
+  taken.push(1);
+  taken.take(taken.deque.pop());
+  taken.push(2);
+  taken.push(3);
+  taken.push(4);
+  taken.pop_all();
   thief.join();
   other_thief.join();
-  check(deque.empty(), "nothing is left");
-  for (const int item : items) check(item == 1, "each is taken once");
+  taken.check_all();
   return "all taken";
+});
+
+// One steals from a deque that is full, and grows.
+const Scenario s16_full("S16-full", "steal meets grow", {"all taken"}, [] {
+  Taken<3> taken(2);
+  taken.push(0);
+  taken.push(1);
+  jthread thief([&] { taken.take(taken.deque.steal()); });
+  taken.push(2);
+  taken.pop_all();
+  thief.join();
+  taken.check_all();
+  return "all taken";
+});
+
+// The owner takes one by name, the newest, while another steals: it has that one or nothing.
+const Scenario s16_named("S16-named", "pop of the newest meets steal", {"popped", "stolen"}, [] {
+  Taken<2> taken(2);
+  taken.push(0);
+  jthread thief([&] { taken.take(taken.deque.steal()); });
+  check(!taken.deque.pop(&taken.items[1]), "it is not there");
+  const bool popped = taken.deque.pop(&taken.items[0]);
+  if (popped) ++taken.items[0];
+  thief.join();
+  if (popped) check(taken.items[0] == 1, "it is taken once");
+  taken.push(1);
+  taken.pop_all();
+  taken.check_all();
+  return popped ? "popped" : "stolen";
 });
 
 }  // namespace

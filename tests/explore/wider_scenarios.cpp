@@ -253,6 +253,29 @@ const Scenario s18_await_cancel("S18-await-cancel", "a task that awaits one that
                                   return outcome_of(future, 5);
                                 });
 
+// A task awaits one that it submitted, while another thread cancels that one, and drops its handle: either it is seen
+// that there is another handle, or that is gone.
+template <class F>
+const char* await_what_another_cancels(F function) {
+  explore::Calm calm;
+  AsyncExecutor executor(1);
+  std::optional<jthread> canceller;
+  const AsyncFuture<int> future = executor.submit([&]() -> Task<int> {
+    auto inner = executor.submit(function);
+    calm.end();
+    canceller.emplace([shared = inner] { shared.cancel(); });
+    co_return co_await std::move(inner);
+  });
+  const char* const outcome = outcome_of(future, 5);
+  canceller->join();
+  return outcome;
+}
+const Scenario s18_adopt("S18-adopt", "a task awaits one that it submitted meets cancel of that one",
+                         {"value", "cancelled"},
+                         [] { return await_what_another_cancels([]() -> Task<int> { co_return 5; }); });
+const Scenario s18_adopt_call("S18-adopt-call", "a task awaits a call that it submitted meets cancel of that one",
+                              {"value", "cancelled"}, [] { return await_what_another_cancels([] { return 5; }); });
+
 // The only worker blocks, and no thread can be had to take its place: it goes on working itself until another thread, or
 // a task that it runs meanwhile, completes what it waits for.
 const Scenario s18_no_thread("S18-no-thread", "get on the only worker, without a thread to spare, meets complete",

@@ -40,6 +40,18 @@ BranchValue<T> take_branch(StateBase& state) {
   }
 }
 
+/// The same of one that shared its parent's scope, and is over then.
+template <class T>
+BranchValue<T> take_last_branch(Task<T>& branch) {
+  StateBase& state = *TaskAccess::release(branch);
+  if constexpr (std::is_void_v<T>) {
+    take_last_result<T>(state);
+    return {};
+  } else {
+    return take_last_result<T>(state);
+  }
+}
+
 template <class A>
 using AwaitedValue =
     std::conditional_t<std::is_rvalue_reference_v<AwaitResult<A>>, std::remove_cvref_t<AwaitResult<A>>, AwaitResult<A>>;
@@ -57,11 +69,15 @@ Task<AwaitedValue<A>> await_later(A awaitable) {
   }
 }
 
+template <class T>
+void require_valid(const Task<T>& task) {
+  if (!task.valid()) throw_invalid_argument("a task must not have been moved from, awaited or submitted already");
+}
+
 template <class A>
 [[nodiscard]] auto as_task(A&& awaitable) {
   if constexpr (is_task<A>) {
-    if (!awaitable.valid())
-      throw_invalid_argument("a task must not have been moved from, awaited or submitted already");
+    require_valid(awaitable);
     return std::remove_cvref_t<A>(std::forward<A>(awaitable));
   } else {
     return await_later<std::decay_t<A>>(std::forward<A>(awaitable));

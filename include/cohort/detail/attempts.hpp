@@ -1,8 +1,8 @@
 #pragma once
 
-#include <cohort/detail/call.hpp>
 #include <cohort/detail/copyable.hpp>
 #include <cohort/detail/latch.hpp>
+#include <cohort/detail/plain_call.hpp>
 #include <cohort/detail/sync.hpp>
 #include <cohort/semaphore.hpp>
 #include <cohort/sleep.hpp>
@@ -172,19 +172,39 @@ Task<typename Call<F, Args...>::Result> call_with_options(SubmitOptions options,
 #pragma GCC diagnostic pop
 #endif
 
-/// The same as make_call(), with options. *Throws*: `std::invalid_argument`.
+/// The same as make_task_keeping(), with options. *Throws*: `std::invalid_argument`.
 template <class... Kept, class F, class... Args>
-[[nodiscard]] auto make_call_with_options_keeping(TypeList<Kept...> kept, const SubmitOptions& options, F&& f,
+[[nodiscard]] auto make_task_with_options_keeping(TypeList<Kept...>, const SubmitOptions& options, F&& f,
                                                   Args&&... args) {
-  using Result = typename Call<std::decay_t<F>, Kept...>::Result;
   validate(options.retries, options.retry_delay, options.backoff, options.max_retry_delay, options.jitter);
   if constexpr (!(copyable<Kept> && ...)) {
     if (options.retries > 0) throw_invalid_argument("retries must be 0 when an argument cannot be copied");
   }
-  const bool plain = options.retries == 0 && options.semaphore == nullptr && !options.timeout.has_value();
-  return plain ? Task<Result>(make_call_keeping(kept, std::forward<F>(f), std::forward<Args>(args)...))
-               : call_with_options<std::decay_t<F>, Kept...>(options, std::string(options.name), std::forward<F>(f),
-                                                             std::forward<Args>(args)...);
+  return call_with_options<std::decay_t<F>, Kept...>(options, std::string(options.name), std::forward<F>(f),
+                                                     std::forward<Args>(args)...);
+}
+template <class F, class... Args>
+[[nodiscard]] auto make_task_with_options(const SubmitOptions& options, F&& f, Args&&... args) {
+  return make_task_with_options_keeping(StoredArguments<F, Args...>(), options, std::forward<F>(f),
+                                        std::forward<Args>(args)...);
+}
+
+/// Whether these options ask for one call, and no more than that.
+[[nodiscard]] inline bool just_call(const SubmitOptions& options) noexcept {
+  return options.retries == 0 && options.semaphore == nullptr && !options.timeout.has_value();
+}
+
+/// The same as make_call_keeping(), with options. *Throws*: `std::invalid_argument`.
+template <class... Kept, class F, class... Args>
+[[nodiscard]] auto make_call_with_options_keeping(TypeList<Kept...> kept, const SubmitOptions& options, F&& f,
+                                                  Args&&... args) {
+  using Result = typename Call<std::decay_t<F>, Kept...>::Result;
+  if (!just_call(options)) {
+    return Submission<Result>(
+        make_task_with_options_keeping(kept, options, std::forward<F>(f), std::forward<Args>(args)...));
+  }
+  validate(options.retries, options.retry_delay, options.backoff, options.max_retry_delay, options.jitter);
+  return make_call_keeping(kept, std::forward<F>(f), std::forward<Args>(args)...);
 }
 template <class F, class... Args>
 [[nodiscard]] auto make_call_with_options(const SubmitOptions& options, F&& f, Args&&... args) {

@@ -220,10 +220,10 @@ Task<R> fail_later(std::exception_ptr error) {
   co_await std::suspend_never();  // which makes it a coroutine
 }
 
-/// A task that calls `f(args...)`: the coroutine's own where that is all it takes, else one that keeps callable and
+/// A coroutine that calls `f(args...)`: its own where that is all it takes, else one that keeps callable and
 /// arguments.
 template <class... Kept, class F, class... Args>
-[[nodiscard]] auto make_call_keeping(TypeList<Kept...>, F&& f, Args&&... args) {
+[[nodiscard]] auto make_task_keeping(TypeList<Kept...>, F&& f, Args&&... args) {
   using Function = std::decay_t<F>;
   if constexpr (calls_directly<Function, Kept...>()) {
     // What it throws before its coroutine exists is the task's, like all that it throws later.
@@ -240,8 +240,8 @@ template <class... Kept, class F, class... Args>
   }
 }
 template <class F, class... Args>
-[[nodiscard]] auto make_call(F&& f, Args&&... args) {
-  return make_call_keeping(StoredArguments<F, Args...>(), std::forward<F>(f), std::forward<Args>(args)...);
+[[nodiscard]] auto make_task(F&& f, Args&&... args) {
+  return make_task_keeping(StoredArguments<F, Args...>(), std::forward<F>(f), std::forward<Args>(args)...);
 }
 
 }  // namespace cohort::detail

@@ -23,23 +23,37 @@ struct FrameList {
   FrameBlock* first;
   std::atomic<std::uint32_t> room;  // for so many more; written by the owner only, read by live_frames(), as the next
   std::atomic<FrameBlock*> full_batch;
+
+  [[nodiscard]] bool has_room() const noexcept { return room.load(std::memory_order_relaxed) != 0; }  // relaxed: own
+  /// Takes the first block; null when there is none.
+  [[nodiscard]] void* take() noexcept {
+    FrameBlock* const block = first;
+    if (block != nullptr) [[likely]] {
+      first = block->next;
+      room.store(room.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);  // relaxed: own
+    }
+    return block;
+  }
+  /// Keeps a block; there must be room.
+  void put(void* block) noexcept {
+    room.store(room.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);  // relaxed: own
+    auto* const freed = ::new (block) FrameBlock;
+    freed->next = first;
+    first = freed;
+  }
 };
 
 /// One thread's free blocks. Trivially destructible: usable while statics and other thread-locals are destroyed. All
 /// zero, nothing in it and no room for anything, until the thread is known, and for ever where nothing is to be kept.
 struct FrameCache {
-  static constexpr std::size_t class_step = 32;
-  static constexpr std::size_t class_count = 64;  // up to 2 KiB; larger frames are rare and go to operator new
+  static constexpr std::size_t class_count = 128;  // up to 2 KiB; larger frames are rare and go to operator new
   static constexpr std::size_t no_class = class_count;
-  static constexpr std::size_t header = 8;  // what malloc puts in front, most likely: a block with it is a whole step
 
   static constexpr std::size_t class_of(std::size_t size) noexcept {
-    const std::size_t index = (size + header - 1) / class_step;
+    const std::size_t index = (size - 1) / frame_alignment;
     return index < class_count ? index : no_class;
   }
-  static constexpr std::size_t size_of(std::size_t frame_class) noexcept {
-    return (frame_class + 1) * class_step - header;
-  }
+  static constexpr std::size_t size_of(std::size_t frame_class) noexcept { return (frame_class + 1) * frame_alignment; }
 
   std::array<FrameList, class_count + 1> lists;  // that of no_class is always empty, and without room
   std::atomic<std::ptrdiff_t> obtained;  // blocks from operator new, less those given back; written by the owner only
@@ -67,25 +81,27 @@ void free_frame_slowly(void* block, std::size_t frame_class) noexcept;
 ///
 /// *Throws*: `std::bad_alloc`. *Thread safety*: any thread. *Complexity*: O(1), no atomic operation in the common case.
 [[nodiscard]] inline void* allocate_frame(std::size_t size) {
-  FrameList& list = frame_cache().lists[FrameCache::class_of(size)];
-  FrameBlock* const block = list.first;
+  void* const block = frame_cache().lists[FrameCache::class_of(size)].take();
   if (block == nullptr) [[unlikely]]
     return allocate_frame_slowly(size);
-  list.first = block->next;
-  list.room.store(list.room.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);  // relaxed: own
   return block;
+}
+
+/// What the calling thread keeps of a class that is not known before.
+[[nodiscard]] inline FrameList& frame_list(std::size_t frame_class) noexcept {
+  FrameList* list = &frame_cache().lists[frame_class];
+#if defined(__GNUC__) && !defined(__clang__)
+  asm("" : "+r"(list));  // GCC would compute the address anew for each of its members
+#endif
+  return *list;
 }
 
 /// Gives back a block of `allocate_frame(size)`, of the class `class_of(size)`; never allocates.
 inline void free_frame(void* block, std::size_t frame_class) noexcept {
-  FrameList& list = frame_cache().lists[frame_class];
-  const std::uint32_t room = list.room.load(std::memory_order_relaxed);  // relaxed: own
-  if (room == 0) [[unlikely]]
+  FrameList& list = frame_list(frame_class);
+  if (!list.has_room()) [[unlikely]]
     return free_frame_slowly(block, frame_class);
-  list.room.store(room - 1, std::memory_order_relaxed);  // relaxed: own
-  auto* const freed = ::new (block) FrameBlock;
-  freed->next = list.first;
-  list.first = freed;
+  list.put(block);
 }
 
 /// While a pool lives free blocks are kept for its next tasks; when the last has ended they go back where there are many.

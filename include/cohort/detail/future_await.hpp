@@ -82,6 +82,34 @@ T take_shared_result(StateBase& state) {
   }
 }
 
+/// The result of an adopted root, which has ended; and all that its end takes.
+template <class T>
+[[gnu::noinline]] T take_adopted_result_slowly(const InlineAwait& await) {
+  StateBase& task = *await.task;
+  task.destroy_ended_body();  // the callable and its arguments, before anybody sees the result
+  struct End {
+    ~End() { State<T>::end(task, outcome); }
+    StateBase& task;
+    const Outcome outcome;
+  } const end{task, task.outcome.load(std::memory_order_relaxed)};  // relaxed: this thread's
+  await.leave_adopted(end.outcome);
+  return take_result<T>(task, end.outcome);
+}
+
+/// The same, in a few instructions where nothing has to be destroyed.
+template <class T>
+T take_adopted_result(const InlineAwait& await) {
+  if constexpr (State<T>::is_scalar) {
+    StateBase& task = *await.task;
+    FrameList& list = frame_list(task.frame_class);
+    if (State<T>::ends_trivially(task) && task.own_scope.empty() && list.has_room()) [[likely]] {
+      await.leave_adopted(Outcome::value);
+      return State<T>::take_scalar(task, list);
+    }
+  }
+  return take_adopted_result_slowly<T>(await);
+}
+
 /// Waits for a future, or runs it on the spot. The part that does not depend on the type of the result.
 class FutureAwaiterBase : protected InlineAwait {
  public:
@@ -94,6 +122,9 @@ class FutureAwaiterBase : protected InlineAwait {
   std::coroutine_handle<> await_suspend(std::coroutine_handle<> handle);
 
  protected:
+  /// The same where the awaited future is the awaiter's own.
+  std::coroutine_handle<> adopt_or_wait(std::coroutine_handle<> handle);
+
   FutureAwaiterBase(StateBase& awaited, StateBase* parent_state) noexcept {
     task = &awaited;
     parent = parent_state;
@@ -118,7 +149,8 @@ class FutureAwaiterBase : protected InlineAwait {
     FutureAwaiterBase* awaiter;
   };
 
-  bool try_run_inline(ThreadContext& context) noexcept;
+  bool may_run_inline(const ThreadContext& context) const noexcept;
+  std::coroutine_handle<> run_inline(ThreadContext& context) noexcept;
   std::coroutine_handle<> wait(std::coroutine_handle<> handle);
   void begin_wait(std::coroutine_handle<> handle) noexcept;
 
@@ -163,14 +195,13 @@ class [[nodiscard]] ConsumingAwaiter : public Base {
  public:
   template <class... Deadline>
   ConsumingAwaiter(StateBase& state, StateBase** handle, StateBase* parent_state, Deadline... deadline) noexcept
-      : Base(state, parent_state, deadline...), handle_(handle) {
-    this->consumes = true;
-  }
+      : Base(state, parent_state, deadline...), handle_(handle) {}
 
+  std::coroutine_handle<> await_suspend(std::coroutine_handle<> handle) { return this->adopt_or_wait(handle); }
   T await_resume() {
-    this->require_ready();
+    if (!this->adopted) this->require_ready();
     *handle_ = nullptr;
-    return take_shared_result<T>(*this->task);
+    return this->adopted ? take_adopted_result<T>(*this) : take_shared_result<T>(*this->task);
   }
 
  private:

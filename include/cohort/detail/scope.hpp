@@ -32,9 +32,12 @@ class Scope {
   Scope(const Scope&) = delete;
   Scope& operator=(const Scope&) = delete;
   ~Scope() {
-    if (!nodes_.empty()) [[unlikely]]
+    if (!empty()) [[unlikely]]
       drop_token_sources();
   }
+
+  /// Whether nothing waits in it and there is no token of it: a hint while others may add.
+  [[nodiscard]] bool empty() const noexcept { return nodes_.empty(); }
 
   [[nodiscard]] bool stop_requested() const noexcept { return nodes_.has(Nodes::closed); }
   [[nodiscard]] bool started() const noexcept { return nodes_.has(Nodes::marked); }

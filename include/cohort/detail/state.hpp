@@ -37,10 +37,18 @@ struct alignas(16) Waiter : FlaggedLink<Waiter> {
 
 struct InlineAwait;
 class Latch;
+struct StateBase;
+
+/// What stands behind the state of a task that is a plain call, where a coroutine has its frame.
+struct PlainCall {
+  enum class Do : bool { call, destroy };
+  /// Calls, and leaves result and outcome in the state; or destroys the callable and its arguments.
+  void (*act)(StateBase& task, Do what) noexcept;
+};
 
 /// The shared state of one task, which stands before its coroutine frame in the same block of memory:
 ///
-///     [ result slot ][ StateBase ][ coroutine frame ]
+///     [ result slot ][ StateBase ][ coroutine frame, or PlainCall ]
 ///
 /// so that a submitted task is one allocation, its frame is found from its state and the other way round by adding a
 /// constant, and the frame with its arguments can be destroyed as soon as the task ends, while the result lives on for
@@ -61,9 +69,12 @@ struct alignas(frame_alignment) StateBase : Node {
   ~StateBase() {}  // see `end`
 
   [[nodiscard]] std::coroutine_handle<> frame() noexcept { return std::coroutine_handle<>::from_address(this + 1); }
-  /// For a coroutine that has come to its end, or has not begun.
-  void destroy_ended_frame() noexcept {
-    if (!arguments_trivial) frame().destroy();  // a fifth of what a coroutine call costs, to do nothing
+  [[nodiscard]] PlainCall& call() noexcept { return *std::launder(reinterpret_cast<PlainCall*>(this + 1)); }
+  /// Destroys what is to run, before it has begun or after it has come to its end.
+  void destroy_body() noexcept { is_call ? call().act(*this, PlainCall::Do::destroy) : frame().destroy(); }
+  /// The same, at its end.
+  void destroy_ended_body() noexcept {
+    if (!arguments_trivial) destroy_body();  // for a coroutine a fifth of what its call costs, to do nothing
   }
   static StateBase& of(void* frame) noexcept { return *(static_cast<StateBase*>(untraceable(frame)) - 1); }
 
@@ -123,7 +134,8 @@ struct alignas(frame_alignment) StateBase : Node {
   // Root: may be started by whoever waits for it, and is counted by nothing but WorkerCounters when it runs on a worker
   // of its home.
   bool starts_in_place = false;
-  bool arguments_trivial = false;  // nothing in the frame needs to be destroyed once the coroutine has ended
+  bool arguments_trivial = false;  // nothing of what has run needs to be destroyed once it has ended
+  bool is_call = false;            // a plain call, not a coroutine
   bool admitted;                   // root: has its place among max_concurrent_tasks; the pool's
 };
 
@@ -239,12 +251,33 @@ struct alignas(state_alignment<T>) State {
       if (task.outcome.load(std::memory_order_relaxed) == Outcome::value) of(task).result.destroy();  // relaxed: own
     }
   }
-  /// Ends a task that is a Task's: not started, or a child or a branch that has run to its end.
-  static void drop(StateBase& task) noexcept {
+  /// Ends a task that is a Task's: not started, or a child or a branch that has run to its end. Not inline: every coroutine
+  /// that awaits one would save more registers each time it is resumed.
+  [[gnu::noinline]] static void drop(StateBase& task) noexcept {
     const Outcome outcome = task.outcome.load(std::memory_order_relaxed);  // relaxed: ours alone
     if (outcome == Outcome::pending) return drop_unstarted(task);
-    task.destroy_ended_frame();
+    task.destroy_ended_body();
     end(task, outcome);
+  }
+
+  /// Whether a result is copied, and forgotten, in an instruction.
+  static constexpr bool is_scalar = (std::is_scalar_v<T> || std::is_reference_v<T> || std::is_void_v<T>)&&!over_aligned;
+
+  /// Whether a task that has ended has a value, and nothing to be destroyed but perhaps its scope.
+  static bool ends_trivially(const StateBase& task) noexcept {
+    // relaxed: ours alone
+    return task.outcome.load(std::memory_order_relaxed) == Outcome::value && task.arguments_trivial;
+  }
+
+  /// The value of such a task, whose block goes to the list; that has room.
+  static T take_scalar(StateBase& task, FrameList& list) noexcept {
+    if constexpr (std::is_void_v<T>) {
+      list.put(&of(task));
+    } else {
+      T value = static_cast<T>(of(task).result.get());
+      list.put(&of(task));
+      return static_cast<T>(value);
+    }
   }
 
   [[no_unique_address]] ResultSlot<T> result;  // of void: nothing
@@ -286,18 +319,30 @@ T take_result(StateBase& base) {
   return take_result<T>(base, base.outcome.load(std::memory_order_relaxed));  // relaxed: we have it alone
 }
 
-/// The same of a child, which is over then.
+/// The result of a child, which is over then.
 template <class T>
-T take_last_result(StateBase& child) {
+[[gnu::noinline]] T take_last_result_slowly(StateBase& child) {
   struct End {
     ~End() {
-      child.destroy_ended_frame();
+      child.destroy_ended_body();
       State<T>::end_child(child, outcome);
     }
     StateBase& child;
     const Outcome outcome;
   } const end{child, child.outcome.load(std::memory_order_relaxed)};  // relaxed: as above
   return take_result<T>(child, end.outcome);
+}
+
+/// The same. Where nothing has to be destroyed, inline and without a call: a coroutine saves what it needs after a call
+/// each time it is resumed.
+template <class T>
+T take_last_result(StateBase& child) {
+  if constexpr (State<T>::is_scalar) {
+    FrameList& list = frame_list(child.frame_class);
+    if (State<T>::ends_trivially(child) && list.has_room()) [[likely]]
+      return State<T>::take_scalar(child, list);
+  }
+  return take_last_result_slowly<T>(child);
 }
 
 // Under here: what src/state.cpp does off the hot path.
@@ -315,6 +360,9 @@ bool cancel(StateBase& state) noexcept;
 /// Cancels a root that has just been taken out of its queue, unless it has been started elsewhere; drops the queue's
 /// reference.
 void cancel_queued(StateBase& state) noexcept;
+
+/// Runs a plain call whose start has been claimed. Returns what to run next.
+std::coroutine_handle<> run_call(StateBase& state) noexcept;
 
 /// Runs a root whose start has been claimed, on this thread, until it ends or suspends.
 void run_claimed(StateBase& state) noexcept;

@@ -117,10 +117,19 @@ struct InlineAwait {
   /// Registers it as a wait. It may be gone on return.
   void detach() noexcept;
 
+  /// The end of an adopted root, as this thread sees it: it is counted, and its parent goes on.
+  void leave_adopted(Outcome outcome) const noexcept {
+    ThreadContext& context = thread_context();
+    context.inline_awaits = previous;
+    context.current = parent->scope;
+    context.counters->count_end(outcome);
+    WorkerCounters::add(context.counters->left);  // as task_left() does
+  }
+
   InlineAwait* previous = nullptr;  // the await below this one on the stack
   StateBase* task;                  // the awaited root
   StateBase* parent;                // the task that awaits it; null for a stranger's coroutine, which waits
-  bool consumes = false;            // the awaited future is the awaiter's own
+  bool adopted = false;  // nobody else can see the awaited root: until it suspends it is a child like any other
 };
 
 /// Turns the awaits whose tasks run on this stack into registered ones: something above them is about to suspend.

@@ -80,7 +80,7 @@ struct ThreadContext {
   Published<const Scope> current;            // the task that runs
   std::coroutine_handle<> next;              // what to resume next, from the bottom of the stack: see transfer()
   unsigned transfers_left = most_transfers;  // until the stack is left: see transfer()
-  unsigned inline_runs = 0;                  // see FutureAwaiterBase::try_run_inline
+  unsigned branch_runs = 0;                  // see Latch::take_branch_after
   bool finishing = false;                    // the thread is at the end of a task and returns to its loop at once
   const Scheduler* firing_timers_of = nullptr;  // what is scheduled there now is due
   // While a worker of that pool fires its timers: those that call an application's code, which the worker runs before all

@@ -33,6 +33,13 @@ class WorkDeque {
     }
   }
 
+  /// Whether one more element can be pushed.
+  [[nodiscard]] bool has_room() const noexcept {
+    const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);    // relaxed: only the owner writes it
+    const std::int64_t top = top_.load(std::memory_order_acquire);          // acquire: pairs with the CAS of steal()
+    return bottom - top < buffer_.load(std::memory_order_relaxed)->size();  // relaxed: as the bottom
+  }
+
   /// Makes room for one more element, so that it can be pushed.
   ///
   /// *Throws*: `std::bad_alloc`, the deque unchanged.
@@ -60,28 +67,20 @@ class WorkDeque {
 
   /// The element `pop` would take were no thief about; null when there is none. A hint: a thief may have it already.
   [[nodiscard]] T* newest() const noexcept {
-    const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);  // relaxed: own
-    return buffer_.load(std::memory_order_relaxed)->get(bottom - 1);      // relaxed: own
+    return at(bottom_.load(std::memory_order_relaxed) - 1);  // relaxed: own
   }
 
   /// Takes the newest element; null when empty.
   [[nodiscard]] T* pop() noexcept {
-    const std::int64_t bottom = bottom_.load(std::memory_order_relaxed) - 1;  // relaxed: own
-    Buffer* buffer = buffer_.load(std::memory_order_relaxed);                 // relaxed: own
-    // seq_cst, store then load: either a thief sees that the bottom has gone down, or we see that the top has gone up.
-    bottom_.store(bottom, std::memory_order_seq_cst);
-    std::int64_t top = top_.load(std::memory_order_seq_cst);
-    if (top > bottom) {
-      bottom_.store(bottom + 1, std::memory_order_relaxed);  // relaxed: back to where it was, nothing published
-      return nullptr;
-    }
-    T* element = buffer->get(bottom);
-    if (top == bottom) {
-      // The last one: thieves may want it too, and the top decides.
-      if (!top_.compare_exchange_strong(top, top + 1, std::memory_order_seq_cst)) element = nullptr;
-      bottom_.store(bottom + 1, std::memory_order_relaxed);  // relaxed: empty either way, nothing published
-    }
-    return element;
+    const std::int64_t last = bottom_.load(std::memory_order_relaxed) - 1;  // relaxed: own
+    T* const element = at(last);
+    return take_last(last) ? element : nullptr;
+  }
+
+  /// Takes `element` if it is the newest; false, and nothing done, when it is not.
+  [[nodiscard]] bool pop(const T* element) noexcept {
+    const std::int64_t last = bottom_.load(std::memory_order_relaxed) - 1;  // relaxed: own
+    return at(last) == element && take_last(last);
   }
 
   /// Takes the oldest element; null when empty or when another taker was faster.
@@ -130,10 +129,22 @@ class WorkDeque {
     Buffer* retired;  // the smaller buffer before this one, freed with it
   };
 
-  [[nodiscard]] bool has_room() const noexcept {
-    const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);    // relaxed: only the owner writes it
-    const std::int64_t top = top_.load(std::memory_order_acquire);          // acquire: pairs with the CAS of steal()
-    return bottom - top < buffer_.load(std::memory_order_relaxed)->size();  // relaxed: as the bottom
+  // What the owner sees at an index; what is no element, below the top, is there still.
+  [[nodiscard]] T* at(std::int64_t index) const noexcept {
+    return buffer_.load(std::memory_order_relaxed)->get(index);  // relaxed: own
+  }
+
+  // Takes the newest element, at `last`, unless a thief was faster.
+  [[nodiscard]] bool take_last(std::int64_t last) noexcept {
+    // seq_cst, store then load: either a thief sees that the bottom has gone down, or we see that the top has gone up.
+    bottom_.store(last, std::memory_order_seq_cst);
+    std::int64_t top = top_.load(std::memory_order_seq_cst);
+    if (top < last) [[likely]]
+      return true;
+    // Of the only one thieves may want it, too, and the top decides.
+    const bool taken = top == last && top_.compare_exchange_strong(top, top + 1, std::memory_order_seq_cst);
+    bottom_.store(last + 1, std::memory_order_relaxed);  // relaxed: empty either way, nothing published
+    return taken;
   }
 
   // Not inline, for the sake of the registers that reserve() then need not save.
