@@ -111,8 +111,13 @@ std::coroutine_handle<> run_call(StateBase& state) noexcept {
 }
 
 void run_claimed(StateBase& state) noexcept {
-  state.home->task_started();
-  thread_context().current = &state.own_scope;
+  ThreadContext& context = thread_context();
+  if (context.scheduler == state.home && context.counters != nullptr) [[likely]] {
+    WorkerCounters::add(context.counters->started);  // as task_started() does
+  } else {
+    state.home->task_started();
+  }
+  context.current = &state.own_scope;
   resume_here(state.is_call ? run_call(state) : state.frame());
 }
 

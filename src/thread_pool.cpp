@@ -16,7 +16,7 @@
 #include <cohort/detail/sync_thread.hpp>
 #include <cohort/thread_pool.hpp>
 
-#include <algorithm>  // for std::find
+#include <algorithm>  // for std::find, std::min
 #include <atomic>     // for std::memory_order
 #include <mutex>      // for std::lock_guard
 #include <optional>   // for std::optional
@@ -63,8 +63,9 @@ struct PoolWorker {
   // For snapshots: the thread that holds it, under Core::mutex; and whether that is looking for work.
   const ThreadContext* held_by = nullptr;
   sync::atomic<bool> searching{false};
-  std::uint32_t tick = 0;  // turns of the loop; the holding thread's
-  std::uint32_t random;    // where the next search for work begins; the holding thread's
+  std::uint32_t tick = 0;       // turns of the loop; the holding thread's
+  std::uint32_t next_look = 1;  // the turn at which it looks elsewhere: see ThreadPool::look_elsewhere
+  std::uint32_t random;         // where the next search for work begins; the holding thread's
   // What `counters.submitted` was when a thief last left the only task here.
   alignas(64) sync::atomic<std::uint64_t> left_at{0};
 };
@@ -864,17 +865,23 @@ Node* ThreadPool::steal(PoolWorker& thief) noexcept {
 
 // The next thing to do for a worker that need not search far: its own newest first.
 Node* ThreadPool::next(PoolWorker& worker) noexcept {
+  Node* node = nullptr;
+  if (++worker.tick == worker.next_look) [[unlikely]]
+    node = look_elsewhere(worker);
+  return node != nullptr ? node : take(worker);
+}
+
+// Something that its own deque would hide, when it is time to look for such.
+Node* ThreadPool::look_elsewhere(PoolWorker& worker) noexcept {
   Core& core = *core_;
-  ++worker.tick;
-  if (worker.tick % detail::injection_interval == 0) [[unlikely]] {
-    if (Node* node = core.injected.pop()) return node;
-  } else if (worker.tick % detail::oldest_interval == 0) [[unlikely]] {
-    if (Node* node = worker.deque.steal()) return node;
-  } else if (worker.tick % detail::clock_interval == 0) [[unlikely]] {
-    if (core.timers.next() != TimePoint::max() && core.due.empty()) advance_timers();
-    if (Node* node = core.due.pop()) return node;
-  }
-  return take(worker);
+  const auto turns_to = [&worker](std::uint32_t interval) { return interval - worker.tick % interval; };
+  worker.next_look = worker.tick + std::min({turns_to(detail::injection_interval), turns_to(detail::oldest_interval),
+                                             turns_to(detail::clock_interval)});
+  if (worker.tick % detail::injection_interval == 0) return core.injected.pop();
+  if (worker.tick % detail::oldest_interval == 0) return worker.deque.steal();
+  if (worker.tick % detail::clock_interval != 0) return nullptr;
+  if (core.timers.next() != TimePoint::max() && core.due.empty()) advance_timers();
+  return core.due.pop();
 }
 
 Node* ThreadPool::take(PoolWorker& worker) noexcept {

@@ -181,6 +181,7 @@ class ThreadPool final : public detail::Scheduler {
   void work() noexcept;
   void run_node(detail::Node& node) noexcept;
   [[nodiscard]] detail::Node* next(detail::PoolWorker& worker) noexcept;
+  [[nodiscard]] detail::Node* look_elsewhere(detail::PoolWorker& worker) noexcept;
   [[nodiscard]] detail::Node* take(detail::PoolWorker& worker) noexcept;
   [[nodiscard]] detail::Node* steal(detail::PoolWorker& thief) noexcept;
   [[nodiscard]] detail::Node* search(detail::PoolWorker& worker, TimePoint until) noexcept;
