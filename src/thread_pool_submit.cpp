@@ -27,22 +27,6 @@ constexpr std::uint64_t turn_interval = 64;
 
 }  // namespace
 
-// Whether next_sequence_id() has one: the first are dense, and beyond workers reserve them in blocks.
-inline bool ThreadPool::has_sequence_id(const detail::WorkerCounters& own) const noexcept {
-  // relaxed: a number, nothing hangs on it
-  return own.next_sequence_id != own.last_sequence_id || sequence_.load(std::memory_order_relaxed) < dense_sequence_ids;
-}
-
-inline std::uint64_t ThreadPool::next_sequence_id(detail::WorkerCounters& own) noexcept {
-  if (own.next_sequence_id != own.last_sequence_id) return own.next_sequence_id++;
-  return sequence_.fetch_add(1, std::memory_order_relaxed);  // relaxed: as above
-}
-
-void ThreadPool::reserve_sequence_ids(detail::WorkerCounters& own) noexcept {
-  own.next_sequence_id = sequence_.fetch_add(sequence_block, std::memory_order_relaxed);  // relaxed: as above
-  own.last_sequence_id = own.next_sequence_id + sequence_block;
-}
-
 // Without a call but the last: it saves no registers.
 void ThreadPool::submit(StateBase& task) {
   ThreadContext& context = thread_context();
@@ -57,15 +41,6 @@ void ThreadPool::submit(StateBase& task) {
 
 void ThreadPool::submit(StateBase& task, std::string_view name) { submit_slowly(task, name); }
 
-// On one of its own workers, without max_concurrent_tasks.
-inline void ThreadPool::submit_here(StateBase& task, ThreadContext& context) {
-  if (closed_.load(std::memory_order_relaxed)) [[unlikely]]
-    detail::throw_shut_down();  // relaxed: see shutdown()
-  context.deque->reserve();
-  if (!has_sequence_id(*context.counters)) reserve_sequence_ids(*context.counters);
-  push_new(task, context);
-}
-
 inline void ThreadPool::push_new(StateBase& task, ThreadContext& context) noexcept {
   task.sequence_id = next_sequence_id(*context.counters);
   task.starts_in_place = true;
@@ -74,17 +49,7 @@ inline void ThreadPool::push_new(StateBase& task, ThreadContext& context) noexce
   wake_if_needed();
 }
 
-// One exchange: in, and counted, or out.
-bool ThreadPool::accept() noexcept {
-  Core& core = *core_;
-  std::uint64_t accepted = core.accepted.load(std::memory_order_relaxed);  // relaxed: the exchange decides
-  do {
-    if ((accepted & Core::closed_bit) != 0) return false;
-  } while (!core.accepted.compare_exchange_weak(accepted, accepted + 1, std::memory_order_seq_cst,
-                                                std::memory_order_relaxed));
-  return true;
-}
-
+// What remains: with a name, from outside, or when something has to be fetched first.
 void ThreadPool::submit_slowly(StateBase& task, std::string_view name) {
   Core& core = *core_;
   ThreadContext& context = thread_context();
@@ -133,6 +98,45 @@ void ThreadPool::submit_from_outside(StateBase& task) {
   wake_if_needed();
   if (!own) drop_reference();
 }
+
+// On one of its own workers, without max_concurrent_tasks.
+inline void ThreadPool::submit_here(StateBase& task, ThreadContext& context) {
+  if (closed_.load(std::memory_order_relaxed)) [[unlikely]]
+    detail::throw_shut_down();  // relaxed: see shutdown()
+  context.deque->reserve();
+  if (!has_sequence_id(*context.counters)) reserve_sequence_ids(*context.counters);
+  push_new(task, context);
+}
+
+// One exchange: in, and counted, or out.
+bool ThreadPool::accept() noexcept {
+  Core& core = *core_;
+  std::uint64_t accepted = core.accepted.load(std::memory_order_relaxed);  // relaxed: the exchange decides
+  do {
+    if ((accepted & Core::closed_bit) != 0) return false;
+  } while (!core.accepted.compare_exchange_weak(accepted, accepted + 1, std::memory_order_seq_cst,
+                                                std::memory_order_relaxed));
+  return true;
+}
+
+// Whether next_sequence_id() has one: the first are dense, and beyond workers reserve them in blocks.
+inline bool ThreadPool::has_sequence_id(const detail::WorkerCounters& own) const noexcept {
+  // relaxed: a number, nothing hangs on it
+  return own.next_sequence_id != own.last_sequence_id || sequence_.load(std::memory_order_relaxed) < dense_sequence_ids;
+}
+
+inline std::uint64_t ThreadPool::next_sequence_id(detail::WorkerCounters& own) noexcept {
+  if (own.next_sequence_id != own.last_sequence_id) return own.next_sequence_id++;
+  return sequence_.fetch_add(1, std::memory_order_relaxed);  // relaxed: as above
+}
+
+void ThreadPool::reserve_sequence_ids(detail::WorkerCounters& own) noexcept {
+  own.next_sequence_id = sequence_.fetch_add(sequence_block, std::memory_order_relaxed);  // relaxed: as above
+  own.last_sequence_id = own.next_sequence_id + sequence_block;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Counting
 
 void ThreadPool::guest_entered() {
   if (!accept()) detail::throw_shut_down();
@@ -207,6 +211,9 @@ void ThreadPool::admit_next(StateBase& ended) noexcept {
   while (Node* node = cancelled.pop()) static_cast<StateBase*>(node)->drop(StateBase::one_owner);
   if (next != nullptr) schedule_last(*next);
 }
+
+// ---------------------------------------------------------------------------------------------------------------------
+// What goes on, and when
 
 void ThreadPool::schedule(Node& node) noexcept {
   ThreadContext& context = thread_context();
