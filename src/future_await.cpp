@@ -50,12 +50,11 @@ inline std::coroutine_handle<> FutureAwaiterBase::run_inline(ThreadContext& cont
 
 std::coroutine_handle<> FutureAwaiterBase::adopt_or_wait(std::coroutine_handle<> handle) {
   ThreadContext& context = thread_context();
-  // Ours is the only handle, and with the queue's entry gone nobody else sees it; unless one who is gone has cancelled it.
-  // seq_cst: sees the doings of handles that are gone, as in StateBase::drop().
-  if (may_run_inline(context) && task->starts_in_place &&
-      task->references.load(std::memory_order_seq_cst) == StateBase::one_handle + StateBase::one_owner &&
-      !task->own_scope.started() && context.deque->pop(task)) [[likely]] {
+  // With the queue's entry gone nobody else sees it; unless one who is gone has cancelled it.
+  if (may_run_inline(context) && task->starts_in_place && only_awaiter_knows() && !task->own_scope.started() &&
+      context.deque->pop(task)) [[likely]] {
     adopted = true;
+    task->own_scope.start_alone();
     task->role = Role::child;
     task->continuation = handle;
     return run_inline(context);
@@ -128,13 +127,21 @@ void FutureAwaiterBase::begin_wait(std::coroutine_handle<> handle) noexcept {
 
 void InlineAwait::detach() noexcept {
   auto& self = static_cast<FutureAwaiterBase&>(*this);
-  if (std::exchange(adopted, false)) {
-    task->role = Role::root;
-    task->own_scope.start_alone();
-  }
+  if (std::exchange(adopted, false)) task->role = Role::root;
   task->inline_await = nullptr;
   self.begin_wait(parent->frame());
   self.wait_.finish_detached();
+}
+
+void end_adopted_for_all(const InlineAwait& await) noexcept {
+  StateBase& task = *await.task;
+  task.role = Role::root;
+  await.leave();
+  task.destroy_ended_body();                                                           // before anybody sees the result
+  thread_context().counters->count_end(task.outcome.load(std::memory_order_relaxed));  // relaxed: own write
+  publish(task);
+  task.drop(StateBase::one_owner);
+  WorkerCounters::add(thread_context().counters->left);  // as task_left() does; a callback may have changed places
 }
 
 void cancel_when(StateBase& state, std::stop_token token) {

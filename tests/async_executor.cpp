@@ -222,6 +222,67 @@ TEST_CASE("a function is run on the spot by a task that awaits it", "[executor][
         })
         .get();
   }
+  SECTION("it cancels itself, by the handle that is awaited") {
+    executor
+        .submit([&]() -> Task<> {
+          AsyncFuture<std::string> future;
+          const std::string text(100, 'x');
+          future = executor.submit([&future, text] {
+            REQUIRE(future.running());
+            REQUIRE(future.cancel());
+            return text;
+          });
+          const std::string taken = co_await std::move(future);
+          REQUIRE(taken == text);
+        })
+        .get();
+  }
+  SECTION("the handle that is awaited is copied meanwhile") {
+    AsyncFuture<std::string> copy;
+    std::atomic<int> called = 0;
+    executor
+        .submit([&]() -> Task<> {
+          AsyncFuture<std::string> future;
+          future = executor.submit([&] {
+            copy = future;
+            copy.add_done_callback([&](const AsyncFuture<std::string>&) { ++called; });
+            return std::string(100, 'x');
+          });
+          const std::string taken = co_await std::move(future);
+          REQUIRE(taken.size() == 100);
+          REQUIRE(called == 1);
+        })
+        .get();
+    REQUIRE(copy.done());
+    REQUIRE(copy.get().size() == 100);
+  }
+  SECTION("a stranger's coroutine that its argument starts as it goes waits for something") {
+    AsyncPromise<int> promise;
+    std::atomic<int> seen = 0;
+    executor
+        .submit([&]() -> Task<> {
+          auto argument = when_destroyed([&] { await_into(promise.get_future(), seen); });
+          auto future = executor.submit([](const std::shared_ptr<void>&) { return 7; }, std::move(argument));
+          const int value = co_await std::move(future);
+          REQUIRE(value == 7);
+          promise.set_result(3);
+          while (seen == 0) co_await yield();
+          REQUIRE(seen == 3);
+        })
+        .get();
+  }
+  SECTION("it has a token, and suspends") {
+    executor
+        .submit([&]() -> Task<> {
+          auto future = executor.submit([](std::stop_token token) -> Task<bool> {
+            co_await sleep_for(1ms);
+            co_return token.stop_possible();
+          });
+          const bool possible = co_await std::move(future);
+          REQUIRE(possible);
+        })
+        .get();
+  }
   SECTION("the task that awaits it is cancelled meanwhile, from inside") {
     AsyncPromise<AsyncFuture<int>> own;
     const AsyncFuture<AsyncFuture<int>> told = own.get_future();

@@ -82,17 +82,25 @@ T take_shared_result(StateBase& state) {
   }
 }
 
+/// The end of an adopted root whose handle has been copied meanwhile: that of any root. Its owner's reference is dropped.
+void end_adopted_for_all(const InlineAwait& await) noexcept;
+
 /// The result of an adopted root, which has ended; and all that its end takes.
 template <class T>
 [[gnu::noinline]] T take_adopted_result_slowly(const InlineAwait& await) {
   StateBase& task = *await.task;
+  if (!await.only_awaiter_knows()) {
+    end_adopted_for_all(await);
+    return take_shared_result<T>(task);
+  }
+  await.leave();
   task.destroy_ended_body();  // the callable and its arguments, before anybody sees the result
   struct End {
     ~End() { State<T>::end(task, outcome); }
     StateBase& task;
     const Outcome outcome;
   } const end{task, task.outcome.load(std::memory_order_relaxed)};  // relaxed: this thread's
-  await.leave_adopted(end.outcome);
+  thread_context().counters->count_end_here(end.outcome);
   return take_result<T>(task, end.outcome);
 }
 
@@ -102,8 +110,10 @@ T take_adopted_result(const InlineAwait& await) {
   if constexpr (State<T>::is_scalar) {
     StateBase& task = *await.task;
     FrameList& list = frame_list(task.frame_class);
-    if (State<T>::ends_trivially(task) && task.own_scope.empty() && list.has_room()) [[likely]] {
-      await.leave_adopted(Outcome::value);
+    if (State<T>::ends_trivially(task) && await.only_awaiter_knows() && task.own_scope.empty() && list.has_room())
+        [[likely]] {
+      await.leave();
+      thread_context().counters->count_end_here(Outcome::value);
       return State<T>::take_scalar(task, list);
     }
   }

@@ -117,19 +117,23 @@ struct InlineAwait {
   /// Registers it as a wait. It may be gone on return.
   void detach() noexcept;
 
-  /// The end of an adopted root, as this thread sees it: it is counted, and its parent goes on.
-  void leave_adopted(Outcome outcome) const noexcept {
+  /// Whether the awaiter's is the only handle of the awaited root, which is in no queue any more: nobody else can see it.
+  [[nodiscard]] bool only_awaiter_knows() const noexcept {
+    // seq_cst: sees the doings of handles that are gone, as in StateBase::drop()
+    return task->references.load(std::memory_order_seq_cst) == StateBase::one_handle + StateBase::one_owner;
+  }
+
+  /// It is over, and its parent goes on: first of all, since what is destroyed after may start what suspends.
+  void leave() const noexcept {
     ThreadContext& context = thread_context();
     context.inline_awaits = previous;
     context.current = parent->scope;
-    context.counters->count_end(outcome);
-    WorkerCounters::add(context.counters->left);  // as task_left() does
   }
 
   InlineAwait* previous = nullptr;  // the await below this one on the stack
   StateBase* task;                  // the awaited root
   StateBase* parent;                // the task that awaits it; null for a stranger's coroutine, which waits
-  bool adopted = false;  // nobody else can see the awaited root: until it suspends it is a child like any other
+  bool adopted = false;             // nobody else knew the awaited root: it runs as a child does, until it suspends
 };
 
 /// Turns the awaits whose tasks run on this stack into registered ones: something above them is about to suspend.

@@ -40,6 +40,12 @@ struct alignas(64) WorkerCounters {
     add(outcome == Outcome::value ? succeeded : outcome == Outcome::cancelled ? cancelled : failed);
   }
 
+  /// Of a task that ends as this worker's own affair, and that nobody hears of.
+  void count_end_here(Outcome outcome) noexcept {
+    count_end(outcome);
+    add(left);  // as task_left() does
+  }
+
   static void add(Counter& counter) noexcept {
     // relaxed load: own writes. release store: pairs with the acquire of those who sum up, so that a task counted as
     // left was counted as submitted before.
