@@ -6,7 +6,6 @@
 #include <memory>     // for std::unique_ptr
 #include <new>        // for placement new
 #include <optional>   // for std::optional
-#include <utility>    // for std::exchange
 
 namespace cohort::detail {
 
@@ -50,7 +49,7 @@ inline std::coroutine_handle<> FutureAwaiterBase::run_inline(ThreadContext& cont
 
 std::coroutine_handle<> FutureAwaiterBase::adopt_or_wait(std::coroutine_handle<> handle) {
   ThreadContext& context = thread_context();
-  // With the queue's entry gone nobody else sees it; unless one who is gone has cancelled it.
+  // With the queue's entry gone nobody else starts it, or ends it; unless one who is gone has cancelled it.
   if (may_run_inline(context) && task->starts_in_place && only_awaiter_knows() && !task->own_scope.started() &&
       context.deque->pop(task)) [[likely]] {
     adopted = true;
@@ -127,8 +126,6 @@ void FutureAwaiterBase::begin_wait(std::coroutine_handle<> handle) noexcept {
 
 void InlineAwait::detach() noexcept {
   auto& self = static_cast<FutureAwaiterBase&>(*this);
-  if (std::exchange(adopted, false)) task->role = Role::root;
-  task->inline_await = nullptr;
   self.begin_wait(parent->frame());
   self.wait_.finish_detached();
 }

@@ -1,5 +1,7 @@
 #include <cohort/detail/suspension.hpp>
 
+#include <utility>  // for std::exchange
+
 namespace cohort::detail {
 
 void Suspension::begin(std::coroutine_handle<> handle, const Awaited& awaited) noexcept {
@@ -113,9 +115,10 @@ void throw_unless_ready(Wake reason, const char* timed_out) {
 }
 
 void detach_inline_awaits(ThreadContext& context) noexcept {
-  InlineAwait* await = context.inline_awaits;
-  context.inline_awaits = nullptr;
-  while (await != nullptr) {
+  InlineAwait* const innermost = std::exchange(context.inline_awaits, nullptr);
+  // All of them first: once one is registered, its coroutine may go on elsewhere, and end.
+  for (InlineAwait* each = innermost; each != nullptr; each = each->previous) each->disown();
+  for (InlineAwait* await = innermost; await != nullptr;) {
     InlineAwait* below = await->previous;  // first: once registered, the await may be over and gone
     await->detach();
     await = below;

@@ -5,11 +5,12 @@
 #include <cohort/task.hpp>
 
 #include <atomic>       // for std::memory_order
-#include <memory>       // for std::construct_at
+#include <memory>       // for std::destroy_at
+#include <new>          // for placement new
 #include <stop_token>   // for std::stop_token
 #include <tuple>        // for std::tuple
 #include <type_traits>  // for std::is_trivially_destructible_v
-#include <utility>      // for std::forward
+#include <utility>      // for std::exchange, std::forward
 
 namespace cohort::detail {
 
@@ -45,7 +46,7 @@ class KeptCall : PlainCall {
     static_assert(alignof(KeptCall) <= frame_alignment);
     StateBase& task = State<Result>::create(sizeof(KeptCall));
     try {
-      ::new (&task.call()) KeptCall(std::forward<G>(f), std::forward<Given>(args)...);
+      ::new (static_cast<void*>(&task + 1)) KeptCall(std::forward<G>(f), std::forward<Given>(args)...);
     } catch (...) {
       State<Result>::end(task);
       throw;
@@ -68,8 +69,8 @@ class KeptCall : PlainCall {
     }
     try {
       self.call(task);
-      task.outcome.store(Outcome::value, std::memory_order_relaxed);  // relaxed: publish() or the same thread
     } catch (...) {
+      State<Result>::discard_value(task);
       store_current_exception(task);
     }
   }
@@ -80,12 +81,18 @@ class KeptCall : PlainCall {
     const auto call_it = [&](Args&... args) -> decltype(auto) { return call_as<Traits::form>(f_, token, args...); };
     if constexpr (std::is_void_v<Result>) {
       std::apply(call_it, arguments_);
+      note_value(task);
     } else {
-      State<Result>::of(task).result.emplace(std::apply(call_it, arguments_));
+      // In one: the destructor of what was returned may throw, and then the value goes.
+      State<Result>::of(task).result.emplace(std::apply(call_it, arguments_)), note_value(task);
     }
   }
 
-  [[no_unique_address]] F f_;
+  static void note_value(StateBase& task) noexcept {
+    task.outcome.store(Outcome::value, std::memory_order_relaxed);  // relaxed: publish() or the same thread
+  }
+
+  F f_;
   [[no_unique_address]] std::tuple<Args...> arguments_;
 };
 

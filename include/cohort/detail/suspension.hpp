@@ -117,6 +117,13 @@ struct InlineAwait {
   /// Registers it as a wait. It may be gone on return.
   void detach() noexcept;
 
+  /// Makes what it awaits a root that does not run on its stack.
+  void disown() noexcept {
+    if (adopted) task->role = Role::root;
+    adopted = false;
+    task->inline_await = nullptr;
+  }
+
   /// Whether the awaiter's is the only handle of the awaited root, which is in no queue any more: nobody else can see it.
   [[nodiscard]] bool only_awaiter_knows() const noexcept {
     // seq_cst: sees the doings of handles that are gone, as in StateBase::drop()
