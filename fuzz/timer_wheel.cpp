@@ -24,7 +24,7 @@ struct Alarm : detail::Timer {
   std::deque<TimePoint>* fired = nullptr;
 };
 
-void ring(detail::Timer& timer) noexcept {
+void ring(detail::Node& timer) noexcept {
   auto& self = static_cast<Alarm&>(timer);
   ++self.times;
   require(self.times <= self.allowed, "a timer fires once");
@@ -40,6 +40,8 @@ void ring(detail::Timer& timer) noexcept {
   self.model->emplace(self.time, &self);
   self.wheel->arm(self);
 }
+
+constexpr detail::Node::Kind an_alarm{.time_out = &ring};
 
 }  // namespace
 
@@ -63,7 +65,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       case 0:
       case 1: {
         Alarm& alarm = alarms.emplace_back();
-        alarm.fire = &ring;
+        alarm.kind = &an_alarm;
         alarm.model = &model;
         alarm.wheel = &wheel;
         alarm.fired = &fired;

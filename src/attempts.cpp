@@ -16,30 +16,28 @@ std::coroutine_handle<> ScopedChild::start(std::coroutine_handle<> handle) {
   on_first_ = &ended;
   begin_branch(*child_, *this, 0, parent.scheduler, &child_->own_scope);
 
-  stop_.owner = this;
-  static constexpr StopNode::Kind a_child{
-      .fire = [](StopNode& node) noexcept { static_cast<StopSource&>(node).owner->stop_child(); },
+  static constexpr Node::Kind a_child{
+      .run = [](Node& node) noexcept { static_cast<Stop&>(node).owner->time_out(); },
+      .stop = [](Node& node) noexcept { static_cast<Stop&>(node).owner->stop_child(); },
       .describe =
-          [](const StopNode& node, ScopeReport& report) noexcept {
-            static_cast<const StopSource&>(node).owner->child_->own_scope.describe(report);
+          [](const Node& node, ScopeReport& report) noexcept {
+            static_cast<const Stop&>(node).owner->child_->own_scope.describe(report);
+          },
+      .time_out =
+          [](Node& node) noexcept {
+            // To stop the child may call an application's code, which may block: on a worker that waits for its loop.
+            ThreadContext& context = thread_context();
+            if (context.firing_timers_of != nullptr && context.firing_timers_of == context.scheduler) {
+              node.next = std::exchange(context.alarms, &node);
+            } else {
+              node.run();
+            }
           }};
   stop_.kind = &a_child;
-  if (parent.scope != nullptr && !parent.scope->add(stop_)) stop_.fire();
-  time_.owner = this;
-  // To stop the child may call an application's code, which may block: on a worker that waits for its loop.
-  time_.fire = [](Timer& timer) noexcept {
-    auto& source = static_cast<TimeSource&>(timer);
-    ThreadContext& context = thread_context();
-    if (context.firing_timers_of != nullptr && context.firing_timers_of == context.scheduler) {
-      source.Node::next = std::exchange(context.alarms, &source);
-    } else {
-      source.owner->time_out();
-    }
-  };
-  time_.run = [](Node& node) noexcept { static_cast<TimeSource&>(node).owner->time_out(); };
+  if (parent.scope != nullptr && !parent.scope->add(stop_)) stop_.stop();
   if (timed()) {
     parent.scheduler->watch_clock();
-    parent.scheduler->arm(time_);
+    parent.scheduler->arm(stop_);
   }
 
   thread_context().current = &child_->own_scope;
@@ -62,7 +60,7 @@ std::size_t ScopedChild::ended(Latch& latch) noexcept {
   std::size_t over = 0;
   const StateBase& parent = *self.parent_task_;
   if (parent.scope != nullptr && parent.scope->remove(self.stop_)) ++over;
-  if (self.timed() && parent.scheduler->disarm(self.time_)) ++over;
+  if (self.timed() && parent.scheduler->disarm(self.stop_)) ++over;
   return over;
 }
 

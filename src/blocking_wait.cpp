@@ -63,12 +63,13 @@ bool BlockingWait::over() noexcept {
 }
 
 void BlockingWait::wake_through(Scheduler& scheduler) noexcept {
-  run = [](Node& node) noexcept {
+  static constexpr Kind a_signal{.run = [](Node& node) noexcept {
     auto& self = static_cast<BlockingWait&>(node);
     std::lock_guard lock(self.mutex_);
     self.over_ = true;
     self.condition_.notify_one();  // its thread may have given its place away after all
-  };
+  }};
+  kind = &a_signal;
   std::lock_guard lock(mutex_);
   if (!over_) scheduler_ = &scheduler;
 }

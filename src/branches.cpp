@@ -19,21 +19,21 @@ std::coroutine_handle<> Branches::start(std::coroutine_handle<> handle) {
   }
   if (stoppable) {
     stop_.owner = this;
-    static constexpr StopNode::Kind some_branches{
-        .fire =
-            [](StopNode& node) noexcept {
-              Branches& self = *static_cast<StopSource&>(node).owner;
-              self.stop_all();
-              self.arrive_from_outside();
-            },
-        .describe =
-            [](const StopNode& node, ScopeReport& report) noexcept {
-              const Branches& self = *static_cast<const StopSource&>(node).owner;
-              for (std::size_t index = 0; index < self.count_ && !report.full(); ++index)
-                self.states_[index]->own_scope.describe(report);
-            }};
+    static constexpr Node::Kind some_branches{.stop =
+                                                  [](Node& node) noexcept {
+                                                    Branches& self = *static_cast<StopSource&>(node).owner;
+                                                    self.stop_all();
+                                                    self.arrive_from_outside();
+                                                  },
+                                              .describe =
+                                                  [](const Node& node, ScopeReport& report) noexcept {
+                                                    const Branches& self = *static_cast<const StopSource&>(node).owner;
+                                                    for (std::size_t index = 0; index < self.count_ && !report.full();
+                                                         ++index)
+                                                      self.states_[index]->own_scope.describe(report);
+                                                  }};
     stop_.kind = &some_branches;
-    if (!parent.scope->add(stop_)) stop_.fire();
+    if (!parent.scope->add(stop_)) stop_.stop();
   }
 
   // The first runs here, right now. The others can be stolen, the second first. This is not over before the first has
@@ -42,7 +42,7 @@ std::coroutine_handle<> Branches::start(std::coroutine_handle<> handle) {
     for (std::size_t index = count_; index-- > 1;) parent.scheduler->schedule(*states_[index]);
   } else {
     // A stranger's coroutine outside any executor: one after the other.
-    for (std::size_t index = count_; index-- > 1;) states_[index]->run(*states_[index]);
+    for (std::size_t index = count_; index-- > 1;) states_[index]->run();
   }
   StateBase& first = *states_[0];
   thread_context().current = first.scope;

@@ -14,8 +14,8 @@ constexpr unsigned max_callback_depth = 16;
 }  // namespace
 
 void CallbackList::push(CallbackNode& node) noexcept {
-  node.next = nullptr;
-  (last_ != nullptr ? last_->next : first_) = &node;
+  node.after = nullptr;
+  (last_ != nullptr ? last_->after : first_) = &node;
   last_ = &node;
 }
 
@@ -23,7 +23,7 @@ void CallbackList::run() noexcept {
   if (first_ == nullptr) return;
   ThreadContext& context = thread_context();
   if (context.callback_depth >= max_callback_depth) {
-    (context.last_deferred_callback != nullptr ? context.last_deferred_callback->next : context.deferred_callbacks) =
+    (context.last_deferred_callback != nullptr ? context.last_deferred_callback->after : context.deferred_callbacks) =
         first_;
     context.last_deferred_callback = last_;
     return;
@@ -33,7 +33,7 @@ void CallbackList::run() noexcept {
   context.finishing = false;
   ++context.callback_depth;
   for (Waiter* node = first_; node != nullptr;) {
-    Waiter* next = node->next;
+    Waiter* next = node->after;
     auto& callback = static_cast<CallbackNode&>(*node);
     callback.run(callback);
     node = next;

@@ -9,12 +9,6 @@ namespace cohort::detail {
 
 namespace {
 
-void drop_handles(const std::vector<StateBase*>& handles) noexcept {
-  for (StateBase* handle : handles) {
-    if (handle != nullptr) handle->drop(StateBase::one_handle);
-  }
-}
-
 // How many states are on their way from memory while one is looked at: of a million most are in no cache any more.
 constexpr std::size_t prefetched_ahead = 8;
 
@@ -26,27 +20,11 @@ void prefetch_after(const std::vector<StateBase*>& states, std::size_t index) no
 #endif
 }
 
-// Which of them are done, and whether any may be there twice.
-struct Survey {
-  explicit Survey(const Handles& handles) {
-    const std::vector<StateBase*>& states = handles.states;
-    done.reserve(states.size());
-    for (std::size_t index = 0; index < states.size(); ++index) {
-      prefetch_after(states, index);
-      if (may_be_twice(*states[index], handles)) repeated = true;
-      if (states[index]->done()) done.push_back(index);
-    }
-  }
-
-  // Few handles to it: nobody knows it but the one we have it from.
-  static bool may_be_twice(const StateBase& state, const Handles& handles) noexcept {
-    // relaxed: if it is twice, the handles that show it are not going anywhere
-    return (state.references.load(std::memory_order_relaxed) & StateBase::handle_mask) >= handles.if_twice;
-  }
-
-  std::vector<std::size_t> done;
-  bool repeated = false;
-};
+// Few handles to it: nobody knows it but the one we have it from.
+bool may_be_twice(const StateBase& state, const Handles& handles) noexcept {
+  // relaxed: if it is twice, the handles that show it are not going anywhere
+  return (state.references.load(std::memory_order_relaxed) & StateBase::handle_mask) >= handles.if_twice;
+}
 
 // Drops second handles to the same state.
 void remove_repeated(Handles& handles) {
@@ -55,7 +33,7 @@ void remove_repeated(Handles& handles) {
   seen.reserve(states.size());
   std::size_t kept = 0;
   for (StateBase*& state : states) {
-    if (!Survey::may_be_twice(*state, handles) || seen.insert(state).second) std::swap(states[kept++], state);
+    if (!may_be_twice(*state, handles) || seen.insert(state).second) std::swap(states[kept++], state);
   }
   for (std::size_t index = kept; index < states.size(); ++index) states[index]->drop(StateBase::one_handle);
   states.resize(kept);
@@ -63,31 +41,48 @@ void remove_repeated(Handles& handles) {
 
 }  // namespace
 
-CompletionSet* CompletionSet::create(Handles handles) {
-  CompletionSet* set = nullptr;
-  try {
-    Survey survey(handles);
-    if (survey.repeated) {
-      remove_repeated(handles);
-      survey = Survey(handles);
+// Which of them are done, and whether any may be there twice.
+struct CompletionSet::Survey {
+  explicit Survey(const Handles& handles) : done(handles.states.size()) {
+    const std::vector<StateBase*>& states = handles.states;
+    for (std::size_t index = 0; index < states.size(); ++index) {
+      prefetch_after(states, index);
+      if (may_be_twice(*states[index], handles)) repeated = true;
+      if (!states[index]->done()) continue;
+      done[index] = true;
+      ++done_count;
     }
-    set = new CompletionSet;
-    set->early_ = std::move(survey.done);
-    set->entries_ = std::vector<Entry>(handles.states.size() - set->early_.size());
-  } catch (...) {
-    drop_handles(handles.states);
-    delete set;
-    throw;
   }
-  set->handles_ = std::move(handles.states);
-  set->references_.fetch_add(set->entries_.size(), std::memory_order_relaxed);  // relaxed: nobody else knows it yet
 
-  // What is done now comes first; then whatever is done while we are at it.
+  std::vector<bool> done;
+  std::size_t done_count = 0;
+  bool repeated = false;
+};
+
+CompletionSet* CompletionSet::create(Handles handles) {
+  Survey survey(handles);
+  if (survey.repeated) {
+    remove_repeated(handles);
+    survey = Survey(handles);
+  }
+  auto* const set = new CompletionSet(std::move(handles), std::move(survey));
+  set->listen();
+  return set;
+}
+
+CompletionSet::CompletionSet(Handles&& handles, Survey&& survey)
+    : handles_(std::move(handles)),
+      early_(std::move(survey.done)),
+      early_left_(survey.done_count),
+      entries_(size() - early_left_) {}
+
+// What is done now comes first; then whatever is done while we are at it.
+void CompletionSet::listen() noexcept {
+  references_.fetch_add(entries_.size(), std::memory_order_relaxed);  // relaxed: nobody else knows it yet
   std::size_t index = 0;
-  auto early = set->early_.begin();
-  for (Entry& entry : set->entries_) {
-    for (; early != set->early_.end() && *early == index; ++early) ++index;
-    entry.set = set;
+  for (Entry& entry : entries_) {
+    while (early_[index]) ++index;
+    entry.set = this;
     entry.index = index++;
     entry.notify = [](Waiter& waiter) noexcept {
       auto& reported = static_cast<Entry&>(waiter);
@@ -95,12 +90,11 @@ CompletionSet* CompletionSet::create(Handles handles) {
       owner.done(reported);
       owner.drop_reference();
     };
-    if (!set->handles_[entry.index]->waiters.add(entry)) {
-      set->done(entry);
-      set->drop_reference();
+    if (!handles_.states[entry.index]->waiters.add(entry)) {
+      done(entry);
+      drop_reference();
     }
   }
-  return set;
 }
 
 void CompletionSet::done(Entry& entry) noexcept {
@@ -121,9 +115,10 @@ void CompletionSet::done(Entry& entry) noexcept {
 std::size_t CompletionSet::next_done() noexcept {
   ++given_out_;
   if (has_early(1)) {
-    const std::size_t index = early_[early_given_out_++];
-    prefetch_after(handles_, index);  // most likely it comes next
-    return index;
+    while (!early_[early_index_]) ++early_index_;
+    --early_left_;
+    prefetch_after(handles_.states, early_index_);  // most likely it comes next
+    return early_index_++;
   }
   std::lock_guard lock(mutex_);
   const Entry& entry = *first_done_;
@@ -133,33 +128,35 @@ std::size_t CompletionSet::next_done() noexcept {
   return entry.index;
 }
 
-std::vector<StateBase*> CompletionSet::take_all() noexcept {
+Handles CompletionSet::take_all() noexcept {
   stop_listening();
-  return std::exchange(handles_, {});
+  return std::move(handles_);
 }
 
 std::size_t CompletionSet::unfinished() noexcept {
   std::lock_guard lock(mutex_);
-  return handles_.size() - given_out_ - early_left() - ready_;
+  return size() - given_out_ - early_left_ - ready_;
 }
 
 // What is not given out is not reported to anybody any more. A report that is under way still comes to its entry.
 void CompletionSet::stop_listening() noexcept {
   std::size_t removed = 0;
   for (Entry& entry : entries_) {
-    StateBase* const state = handles_[entry.index];
+    StateBase* const state = handles_.states[entry.index];
     if (state != nullptr && state->waiters.remove(entry)) ++removed;
   }
   references_.fetch_sub(removed, std::memory_order_relaxed);  // relaxed: ours remains
 }
 
 void CompletionSet::abandon(bool cancels) noexcept {
-  if (!handles_.empty()) stop_listening();
-  // The newest first: what has not started is not to start because what runs has been stopped.
-  for (auto handle = handles_.rbegin(); handle != handles_.rend(); ++handle) {
-    if (cancels && *handle != nullptr) cancel(**handle);
+  if (size() != 0) stop_listening();
+  {
+    const Handles dropped = std::move(handles_);
+    // The newest first: what has not started is not to start because what runs has been stopped.
+    for (auto handle = dropped.states.rbegin(); handle != dropped.states.rend(); ++handle) {
+      if (cancels && *handle != nullptr) cancel(**handle);
+    }
   }
-  drop_handles(std::exchange(handles_, {}));
   drop_reference();
 }
 
@@ -171,8 +168,8 @@ void CompletionSet::drop_reference() noexcept {
 bool CompletionSet::start_waiting(Consumer& consumer, std::size_t count) noexcept {
   if (has_early(count)) return false;
   std::lock_guard lock(mutex_);
-  if (early_left() + ready_ >= count) return false;
-  consumer.wanted = count - early_left();
+  if (early_left_ + ready_ >= count) return false;
+  consumer.wanted = count - early_left_;
   consumer.waiting = true;
   consumer_ = &consumer;
   return true;
@@ -200,7 +197,7 @@ bool CompletionSet::wait_blocking(std::size_t count, TimePoint deadline) {
     return state != nullptr && state->home != nullptr && state->home != own;
   };
   // Only who drives its scheduler wants to know, and it is a look at all of them.
-  if (own != nullptr && own->driven() && std::any_of(handles_.begin(), handles_.end(), elsewhere))
+  if (own != nullptr && own->driven() && std::any_of(handles_.states.begin(), handles_.states.end(), elsewhere))
     blocked.wait.end_elsewhere();
   block(blocked.wait);
   if (blocked.wait.over()) return true;
@@ -220,11 +217,11 @@ bool CompletionSet::Ready::Awaiter::wait(std::coroutine_handle<> handle) {
     static_cast<void>(wait_.claim(Wake::stopped));
     return false;
   }
-  const bool timed = wait_.time != TimePoint::max();
+  const bool timed = wait_.deadline() != TimePoint::max();
   if (timed && (task != nullptr ? task->scheduler : thread_context().scheduler) == nullptr) {
     throw_needs_scheduler("a wait with a timeout");
   }
-  wait_.wake = [](Consumer& consumer) noexcept { static_cast<Wait&>(consumer).Suspension::fire(Wake::ready); };
+  wait_.wake = [](Consumer& consumer) noexcept { static_cast<Wait&>(consumer).fire(Wake::ready); };
   static constexpr Suspension::Awaited futures{
       .remove =
           [](Suspension& suspension) noexcept {
@@ -232,21 +229,16 @@ bool CompletionSet::Ready::Awaiter::wait(std::coroutine_handle<> handle) {
             return self.set->stop_waiting(self);
           },
       .waits_for = [](const Suspension&) noexcept { return WaitsFor{.kind = WaitsFor::Kind::futures}; }};
-  static constexpr Suspension::Awaited futures_in_time{
-      .remove = futures.remove,
-      .waits_for = futures.waits_for,
-      .timer = [](Suspension& suspension) noexcept -> Timer& { return static_cast<Wait&>(suspension); },
-      .time_out = [](Timer& timer) noexcept { static_cast<Wait&>(timer).Suspension::fire(Wake::timed_out); }};
-  wait_.begin(handle, timed ? futures_in_time : futures);
+  wait_.begin(handle, futures);
   wait_.add_source();
   if (!wait_.set->start_waiting(wait_, count_)) {
-    wait_.Suspension::fire(Wake::ready);
-  } else if (timed && wait_.time <= now()) {
+    wait_.fire(Wake::ready);
+  } else if (timed && wait_.deadline() <= now()) {
     wait_.add_source();
-    wait_.Suspension::fire(Wake::timed_out);
+    wait_.fire(Wake::timed_out);
   } else {
     wait_.watch_stop();
-    if (timed) wait_.watch_deadline();
+    wait_.watch_deadline();
   }
   return wait_.finish();
 }

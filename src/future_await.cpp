@@ -54,8 +54,7 @@ std::coroutine_handle<> FutureAwaiterBase::adopt_or_wait(std::coroutine_handle<>
       context.deque->pop(task)) [[likely]] {
     adopted = true;
     task->own_scope.start_alone();
-    task->role = Role::child;
-    task->continuation = handle;
+    task->role = Role::adopted;
     return run_inline(context);
   }
   return await_suspend(handle);
@@ -64,10 +63,7 @@ std::coroutine_handle<> FutureAwaiterBase::adopt_or_wait(std::coroutine_handle<>
 std::coroutine_handle<> FutureAwaiterBase::await_suspend(std::coroutine_handle<> handle) {
   ThreadContext& context = thread_context();
   if (may_run_inline(context) && context.deque->pop(task)) {
-    if (task->own_scope.try_start()) {
-      task->inline_await = this;
-      return run_inline(context);
-    }
+    if (task->own_scope.try_start()) return run_inline(context);
     task->drop(StateBase::one_owner);
   }
   return wait(handle);
@@ -82,7 +78,7 @@ std::coroutine_handle<> FutureAwaiterBase::wait(std::coroutine_handle<> handle) 
   if (parent != nullptr && parent->scope == &task->own_scope) throw_would_deadlock();
   if (task->done()) return handle;
   if (timed_) {
-    if (static_cast<TimedFutureAwaiterBase*>(this)->time <= now()) {
+    if (deadline() <= now()) {
       wake_ = Wake::timed_out;
       return handle;
     }
@@ -92,11 +88,15 @@ std::coroutine_handle<> FutureAwaiterBase::wait(std::coroutine_handle<> handle) 
   return wait_.finish() ? std::noop_coroutine() : handle;
 }
 
+TimePoint FutureAwaiterBase::deadline() const noexcept {
+  return timed_ ? static_cast<const TimedFutureAwaiterBase*>(this)->deadline_ : TimePoint::max();
+}
+
 void FutureAwaiterBase::begin_wait(std::coroutine_handle<> handle) noexcept {
   ::new (static_cast<void*>(&wait_)) Wait(*this);
   waited_ = true;
   wake_ = Wake::none;
-  wait_.notify = [](Waiter& waiter) noexcept { static_cast<Wait&>(waiter).Suspension::fire(Wake::ready); };
+  wait_.notify = [](Waiter& waiter) noexcept { static_cast<Wait&>(waiter).fire(Wake::ready); };
   static constexpr Suspension::Awaited a_future{
       .remove =
           [](Suspension& suspension) noexcept {
@@ -107,21 +107,11 @@ void FutureAwaiterBase::begin_wait(std::coroutine_handle<> handle) noexcept {
           [](const Suspension& suspension) noexcept {
             return WaitsFor::future_of(*static_cast<const Wait&>(suspension).awaiter->task);
           }};
-  static constexpr Suspension::Awaited a_future_in_time{
-      .remove = a_future.remove,
-      .waits_for = a_future.waits_for,
-      .timer = [](Suspension& suspension) noexcept -> Timer& {
-        return static_cast<TimedFutureAwaiterBase&>(*static_cast<Wait&>(suspension).awaiter);
-      },
-      .time_out =
-          [](Timer& timer) noexcept {
-            static_cast<TimedFutureAwaiterBase&>(timer).wait_.Suspension::fire(Wake::timed_out);
-          }};
-  wait_.begin(handle, timed_ ? a_future_in_time : a_future);
+  wait_.begin(handle, a_future);
   wait_.add_source();
   if (!task->waiters.add(wait_)) wait_.fire(Wake::ready);
   if (!deaf_) wait_.watch_stop();
-  if (timed_) wait_.watch_deadline();
+  wait_.watch_deadline();
 }
 
 void InlineAwait::detach() noexcept {

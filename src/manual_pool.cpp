@@ -492,10 +492,10 @@ bool ManualPool::step(Eager eager) noexcept {
   Node* const node = take_next(eager);
   if (node == nullptr) return false;
   // relaxed: a flag
-  if (core_->cancels_unstarted.load(std::memory_order_relaxed) && node->run == &detail::run_root) {
+  if (core_->cancels_unstarted.load(std::memory_order_relaxed) && detail::is_queued_root(*node)) {
     detail::cancel_queued(static_cast<StateBase&>(*node));
   } else {
-    node->run(*node);
+    node->run();
   }
   return true;
 }
@@ -562,8 +562,8 @@ void ManualPool::move_to(TimePoint time) noexcept {
     if (core.timers.first() <= now()) due = core.timers.take_first();
   }
   while (due != nullptr) {
-    detail::Timer* const next = due->next;  // first: firing may end the timer's life
-    due->fire(*due);
+    detail::Timer* const next = due->following();  // first: this may end the timer's life
+    due->time_out();
     due = next;
   }
 }
@@ -626,9 +626,9 @@ void ManualPool::cancel_unstarted() noexcept {
     std::lock_guard lock(core.mutex);
     unstarted = std::exchange(core.gated, {});
     NodeQueue all = std::exchange(core.queue, {});
-    while (Node* const node = all.pop()) (node->run == &detail::run_root ? unstarted : core.queue).push(*node);
+    while (Node* const node = all.pop()) (detail::is_queued_root(*node) ? unstarted : core.queue).push(*node);
     std::erase_if(core.shuffled, [&](Node* node) {
-      if (node->run != &detail::run_root) return false;
+      if (!detail::is_queued_root(*node)) return false;
       unstarted.push(*node);
       return true;
     });

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <cohort/detail/scheduler.hpp>
+#include <cohort/detail/timer.hpp>
 #include <cohort/duration.hpp>
 
 #include <algorithm>  // for std::max, std::min
@@ -31,7 +31,7 @@ class ManualTimers {
 
   bool remove(Timer& timer) noexcept {
     if (!timer.armed) return false;
-    unlink(timer);
+    lists_[timer.slot].remove(timer);
     timer.armed = false;
     --size_;
     return true;
@@ -39,7 +39,7 @@ class ManualTimers {
 
   // When the first timer is due; max() when there is none.
   [[nodiscard]] TimePoint first() const noexcept {
-    const Timer* timer = lists_[lowest()].first;
+    const Timer* timer = lists_[lowest()].front();
     if (timer == nullptr) return TimePoint::max();
     return earliest(timer);
   }
@@ -47,21 +47,21 @@ class ManualTimers {
   // Takes out the timers that are due first, linked through `next`; null when there is none.
   Timer* take_first() noexcept {
     const std::size_t low = lowest();
-    Timer* timer = lists_[low].first;
+    Timer* timer = lists_[low].front();
     if (timer == nullptr) return nullptr;
     if (low != 0) {
       // They differ from the earliest of them in a lower bit than before, and that one not at all.
       last_ = earliest(timer);
       lists_[low] = {};
       while (timer != nullptr) {
-        Timer* const next = timer->next;
+        Timer* const next = timer->following();
         insert(*timer);
         timer = next;
       }
     }
-    Timer* const due = lists_[0].first;
+    Timer* const due = lists_[0].front();
     lists_[0] = {};
-    for (Timer* each = due; each != nullptr; each = each->next) {
+    for (Timer* each = due; each != nullptr; each = each->following()) {
       each->armed = false;
       --size_;
     }
@@ -71,20 +71,15 @@ class ManualTimers {
  private:
   static constexpr std::size_t bits = 64;
 
-  struct List {
-    Timer* first = nullptr;
-    Timer* last = nullptr;
-  };
-
   [[nodiscard]] std::size_t lowest() const noexcept {
     std::size_t index = 0;
-    while (index < bits && lists_[index].first == nullptr) ++index;
+    while (index < bits && lists_[index].empty()) ++index;
     return index;
   }
 
   [[nodiscard]] static TimePoint earliest(const Timer* timer) noexcept {
     TimePoint time = timer->time;
-    for (; timer != nullptr; timer = timer->next) time = std::min(time, timer->time);
+    for (; timer != nullptr; timer = timer->following()) time = std::min(time, timer->time);
     return time;
   }
 
@@ -94,21 +89,11 @@ class ManualTimers {
 
   void insert(Timer& timer) noexcept {
     timer.slot = static_cast<std::uint16_t>(std::bit_width(bits_of(std::max(timer.time, last_)) ^ bits_of(last_)));
-    List& list = lists_[timer.slot];
-    timer.next = nullptr;
-    timer.previous = list.last;
-    (list.last != nullptr ? list.last->next : list.first) = &timer;
-    list.last = &timer;
+    lists_[timer.slot].push_back(timer);
   }
 
-  void unlink(Timer& timer) noexcept {
-    List& list = lists_[timer.slot];
-    (timer.previous != nullptr ? timer.previous->next : list.first) = timer.next;
-    (timer.next != nullptr ? timer.next->previous : list.last) = timer.previous;
-  }
-
-  std::array<List, bits + 1> lists_;  // by the highest bit that differs, from 1; in the first, none does
-  TimePoint last_;                    // the time of the last timers taken: all others are due then or later
+  std::array<TimerList, bits + 1> lists_;  // by the highest bit that differs, from 1; in the first, none does
+  TimePoint last_;                         // the time of the last timers taken: all others are due then or later
   std::size_t size_ = 0;
 };
 

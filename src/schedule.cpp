@@ -9,15 +9,15 @@ void ScheduleAwaiter::move(std::coroutine_handle<> handle) {
     target_->guest_entered();
     resumption_.prepare(handle, nullptr);
   } else {
-    if (target_ != task_->home) target_->guest_entered();
+    const Scheduler* const home = home_of(*task_);
+    if (target_ != home) target_->guest_entered();
     resumption_.prepare(handle, task_);
     Scheduler* const before = task_->scheduler;
     task_->scheduler = target_;
     if (task_->role == Role::child || task_->role == Role::child_away) {
-      task_->role = target_ == task_->home ? Role::child : Role::child_away;
-      task_->parent_scope = task_->scope;
+      task_->role = target_ == home ? Role::child : Role::child_away;
     }
-    if (before != task_->home) before->guest_left();
+    if (before != home) before->guest_left();
   }
   target_->schedule(resumption_);
 }

@@ -16,7 +16,7 @@ struct TokenSource : StopNode {
   std::stop_source source;
 };
 
-constexpr StopNode::Kind a_token_source{.fire = [](StopNode& node) noexcept {
+constexpr Node::Kind a_token_source{.stop = [](Node& node) noexcept {
   std::unique_ptr<TokenSource> owned(static_cast<TokenSource*>(&node));
   owned->source.request_stop();
 }};
@@ -26,7 +26,7 @@ constexpr StopNode::Kind a_token_source{.fire = [](StopNode& node) noexcept {
 bool Scope::request_stop() noexcept {
   const bool first = nodes_.close();
   // One at a time: a node that waits behind a slow callback can still be taken out by its owner.
-  while (StopNode* node = nodes_.pop()) node->fire();
+  while (StopNode* node = nodes_.pop()) node->stop();
   return first;
 }
 

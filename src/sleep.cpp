@@ -10,16 +10,12 @@ bool SleepAwaiter::wait(std::coroutine_handle<> handle) {
     static_cast<void>(sleeping_.claim(Wake::stopped));
     return false;
   }
-  if (sleeping_.time <= now()) return false;
+  if (sleeping_.deadline() <= now()) return false;
   if ((task != nullptr ? task->scheduler : thread_context().scheduler) == nullptr)
     throw_needs_scheduler("cohort::sleep_for");
-  static constexpr Suspension::Awaited passing_time{
-      .waits_for =
-          [](const Suspension& suspension) noexcept {
-            return WaitsFor{.kind = WaitsFor::Kind::time, .time = static_cast<const Sleeping&>(suspension).time};
-          },
-      .timer = [](Suspension& suspension) noexcept -> Timer& { return static_cast<Sleeping&>(suspension); },
-      .time_out = [](Timer& timer) noexcept { static_cast<Sleeping&>(timer).Suspension::fire(Wake::timed_out); }};
+  static constexpr Suspension::Awaited passing_time{.waits_for = [](const Suspension& suspension) noexcept {
+    return WaitsFor{.kind = WaitsFor::Kind::time, .time = suspension.deadline()};
+  }};
   sleeping_.begin(handle, passing_time);
   sleeping_.watch_stop();
   sleeping_.watch_deadline();

@@ -50,7 +50,7 @@ void drop_unstarted(StateBase& state) noexcept {
   context.dropping_tasks = true;
   for (StateBase* each = &state; each != nullptr;) {
     each->destroy_body();  // may drop the tasks that it holds as arguments
-    each->end(*each);
+    each->end();
     each = context.dropped_tasks;
     if (each != nullptr) context.dropped_tasks = static_cast<StateBase*>(each->next);
   }
@@ -107,7 +107,7 @@ void cancel_queued(StateBase& state) noexcept {
 
 std::coroutine_handle<> run_call(StateBase& state) noexcept {
   state.call().act(state, PlainCall::Do::call);
-  return state.role == Role::child ? transfer(state.continuation) : finish_root(state);
+  return state.role == Role::adopted ? transfer(adopter()) : finish_root(state);
 }
 
 void run_claimed(StateBase& state) noexcept {
@@ -121,8 +121,10 @@ void run_claimed(StateBase& state) noexcept {
   resume_here(state.is_call ? run_call(state) : state.frame());
 }
 
-void run_root(Node& node) noexcept {
-  auto& state = static_cast<StateBase&>(node);
+namespace {
+
+// Claims the start of a root, or lets it go when somebody else has.
+void run_root(StateBase& state) noexcept {
   const bool alone =
       state.references.load(std::memory_order_seq_cst) == StateBase::one_owner;  // sees the last handle's doings
   // Without handles nobody can cancel it or start it in place any more: the claim needs no locked operation.
@@ -135,7 +137,21 @@ void run_root(Node& node) noexcept {
   run_claimed(state);
 }
 
-namespace {
+void run_branch(StateBase& branch) noexcept {
+  thread_context().current = branch.scope;
+  resume_here(branch.frame());
+}
+
+// The task that awaits a child; null for a stranger's coroutine.
+StateBase* parent_of(const StateBase& child) noexcept {
+  return child.of_stranger ? nullptr : &StateBase::of(child.continuation.address());
+}
+
+void continue_parent(StateBase& child) noexcept {
+  const StateBase* const parent = parent_of(child);
+  thread_context().current = parent != nullptr ? parent->scope : nullptr;
+  resume_here(child.continuation);
+}
 
 // The root ran to its end on the stack of the one who awaits it, who goes on.
 std::coroutine_handle<> return_to(const InlineAwait& await, ThreadContext& context) noexcept {
@@ -145,6 +161,28 @@ std::coroutine_handle<> return_to(const InlineAwait& await, ThreadContext& conte
 }
 
 }  // namespace
+
+void run_task(Node& node) noexcept {
+  auto& state = static_cast<StateBase&>(node);
+  if (state.role == Role::root) return run_root(state);
+  return state.role == Role::branch ? run_branch(state) : continue_parent(state);
+}
+
+Scheduler* home_of(const StateBase& state) noexcept {
+  switch (state.role) {
+    case Role::root:
+    case Role::adopted:
+      return state.home;
+    case Role::branch:
+      return state.latch->scheduler();
+    case Role::created:
+    case Role::child:
+    case Role::child_away:
+      break;
+  }
+  const StateBase* const parent = parent_of(state);
+  return parent != nullptr ? parent->scheduler : state.strangers_scheduler;
+}
 
 std::coroutine_handle<> finish_root(StateBase& state) noexcept {
   state.destroy_ended_body();  // the callable and its arguments, before anybody sees the result
@@ -160,7 +198,7 @@ std::coroutine_handle<> finish_root(StateBase& state) noexcept {
   }
 
   std::coroutine_handle<> next = std::noop_coroutine();
-  if (InlineAwait* await = state.inline_await; await != nullptr) {
+  if (const InlineAwait* const await = context.inline_awaits; await != nullptr && await->task == &state) {
     next = return_to(*await, context);
     publish(state);
   } else {
@@ -180,13 +218,9 @@ std::coroutine_handle<> finish_root(StateBase& state) noexcept {
 
 std::coroutine_handle<> finish_child_away(StateBase& state) noexcept {
   state.scheduler->guest_left();
-  if (state.home == nullptr) return transfer(state.continuation);  // a stranger's coroutine: right here
-  state.run = [](Node& node) noexcept {
-    auto& child = static_cast<StateBase&>(node);
-    thread_context().current = child.parent_scope;
-    resume_here(child.continuation);
-  };
-  state.home->schedule(state);
+  Scheduler* const home = home_of(state);
+  if (home == nullptr) return transfer(state.continuation);  // a stranger's coroutine: right here
+  home->schedule(state);
   return std::noop_coroutine();
 }
 
@@ -195,11 +229,12 @@ void Latch::begin(std::size_t count, std::coroutine_handle<> handle, Scheduler* 
   parent_ = handle;
   scheduler_ = scheduler;
   scope_ = scope;
-  run = [](Node& node) noexcept {
+  static constexpr Kind a_latch{.run = [](Node& node) noexcept {
     auto& latch = static_cast<Latch&>(node);
     thread_context().current = latch.scope_;
     resume_here(latch.parent_);
-  };
+  }};
+  kind = &a_latch;
 }
 
 std::coroutine_handle<> Latch::arrive(std::size_t count) noexcept {
@@ -230,12 +265,6 @@ void Latch::arrive_from_outside() noexcept {
 constexpr unsigned branch_index_bits = 32;
 constexpr std::uint64_t branch_index_mask = (std::uint64_t{1} << branch_index_bits) - 1;
 
-void run_branch(Node& node) noexcept {
-  auto& branch = static_cast<StateBase&>(node);
-  thread_context().current = branch.scope;
-  resume_here(branch.frame());
-}
-
 // The branch after `index`, when it still lies on top of this worker's deque: taken from there.
 inline StateBase* Latch::take_branch_after(std::size_t index) noexcept {
   ThreadContext& context = thread_context();
@@ -248,8 +277,8 @@ inline StateBase* Latch::take_branch_after(std::size_t index) noexcept {
 }
 
 std::coroutine_handle<> finish_branch(StateBase& state) noexcept {
-  if (state.scheduler != state.home) state.scheduler->guest_left();
   Latch& latch = *state.latch;
+  if (state.scheduler != latch.scheduler()) state.scheduler->guest_left();
   const auto index = static_cast<std::size_t>(state.sequence_id & branch_index_mask);
   std::size_t none = Latch::none;
   if (state.outcome.load(std::memory_order_relaxed) != Outcome::value) {  // relaxed: own write

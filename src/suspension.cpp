@@ -6,10 +6,11 @@ namespace cohort::detail {
 
 void Suspension::begin(std::coroutine_handle<> handle, const Awaited& awaited) noexcept {
   suspending();
-  Node::run = &run_node;
-  handle_ = handle;
-  if (!of_task_) scheduler_ = thread_context().scheduler;
-  kind = &awaited.stop;
+  kind = &awaited.node;
+  if (!of_task_) {
+    stranger_ = handle;
+    StopNode::scheduler = thread_context().scheduler;
+  }
   pending_.store(1, std::memory_order_relaxed);  // relaxed, here and in add_source(): not registered anywhere yet
 }
 
@@ -22,22 +23,22 @@ void Suspension::watch_stop() noexcept {
   if (!stopped_with->add(*this)) fire(Wake::stopped);
 }
 
-void Suspension::fire_stop(StopNode& node) noexcept { static_cast<Suspension&>(node).fire(Wake::stopped); }
+void Suspension::fire_stop(Node& node) noexcept { static_cast<Suspension&>(node).fire(Wake::stopped); }
 
-void Suspension::describe_wait(const StopNode& node, ScopeReport& report) noexcept {
+void Suspension::fire_time(Node& node) noexcept { static_cast<Suspension&>(node).fire(Wake::timed_out); }
+
+void Suspension::describe_wait(const Node& node, ScopeReport& report) noexcept {
   const auto& self = static_cast<const Suspension&>(node);
   WaitsFor waits;
   if (self.awaited().waits_for != nullptr) waits = self.awaited().waits_for(self);
-  waits.timed = self.awaited().timer != nullptr;
+  waits.timed = self.timed();
   report.add(waits);
 }
 
 void Suspension::watch_deadline() noexcept {
-  Timer& timer = awaited().timer(*this);
-  if (timer.time == TimePoint::max()) return;
-  timer.fire = awaited().time_out;
+  if (!timed()) return;
   add_source();
-  scheduler()->arm(timer);
+  scheduler()->arm(*this);
 }
 
 bool Suspension::claim(Wake reason) noexcept {
@@ -48,29 +49,32 @@ bool Suspension::claim(Wake reason) noexcept {
 
 // How many sources were taken out, and so will not fire. Run by the claimer, and by registration when it comes after:
 // each source is taken out once, by either.
-std::uint32_t Suspension::remove_sources() noexcept {
+unsigned Suspension::remove_sources() noexcept {
   const Wake claimer = reason();  // it fires: there is nothing of it to take out
-  std::uint32_t removed = 0;
+  unsigned removed = 0;
   if (claimer != Wake::ready && awaited().remove != nullptr && awaited().remove(*this)) ++removed;
   if (claimer != Wake::stopped && scope() != nullptr && scope()->remove(*this)) ++removed;
-  if (claimer != Wake::timed_out && awaited().timer != nullptr && scheduler()->disarm(awaited().timer(*this)))
-    ++removed;
+  if (claimer != Wake::timed_out && timed() && scheduler()->disarm(*this)) ++removed;
   return removed;
 }
 
 void Suspension::settle() noexcept { release(remove_sources() + 1); }
 
-void Suspension::release(std::uint32_t count) noexcept {
-  // The last sees what all others did, and nobody touches this after its own release.
-  if (pending_.fetch_sub(count, std::memory_order_seq_cst) == count) resume();
+// True for whoever gives up the last: that one sees what all others did, and nobody else touches this any more.
+bool Suspension::give_up(unsigned count) noexcept {
+  return pending_.fetch_sub(static_cast<std::uint8_t>(count), std::memory_order_seq_cst) == count;
+}
+
+void Suspension::release(unsigned count) noexcept {
+  if (give_up(count)) resume();
 }
 
 bool Suspension::finish() noexcept {
-  std::uint32_t count = 1;
+  unsigned count = 1;
   // After the registrations: of a source that claims and one that registers, one sees the other. A source that claims later
   // removes the others itself; they are all registered by now.
   if (reason_.load(std::memory_order_seq_cst) != Wake::none) count += remove_sources();
-  return pending_.fetch_sub(count, std::memory_order_seq_cst) != count;
+  return !give_up(count);
 }
 
 void Suspension::finish_detached() noexcept {
@@ -81,25 +85,26 @@ void Suspension::resume() noexcept {
   if (Scheduler* const resumed_on = scheduler(); resumed_on != nullptr) {
     resumed_on->schedule(*this);
   } else {
-    resume_here(handle_);
+    resume_here(coroutine());
   }
 }
 
-void Suspension::run_node(Node& node) noexcept {
+void Suspension::go_on(Node& node) noexcept {
   auto& self = static_cast<Suspension&>(node);
   thread_context().current = self.scope();
-  resume_here(self.handle_);
+  resume_here(self.coroutine());
 }
 
 void Resumption::prepare(std::coroutine_handle<> handle, StateBase* task) noexcept {
   suspending();
   coroutine = handle;
   scope = task != nullptr ? task->scope : nullptr;
-  run = [](Node& node) noexcept {
+  static constexpr Kind a_turn{.run = [](Node& node) noexcept {
     auto& self = static_cast<Resumption&>(node);
     thread_context().current = self.scope;
     resume_here(self.coroutine);
-  };
+  }};
+  kind = &a_turn;
 }
 
 void throw_unless_ready(Wake reason, const char* timed_out) {

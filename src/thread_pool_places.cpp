@@ -144,7 +144,8 @@ void ThreadPool::run_to_end(StateBase& task) {
   struct End : detail::Latch {
     explicit End(Scheduler& pool) noexcept : wait(TimePoint::max()) {
       begin(1, nullptr, &pool, nullptr);
-      run = [](Node& node) noexcept { static_cast<End&>(node).wait.signal(); };
+      static constexpr Kind an_end{.run = [](Node& node) noexcept { static_cast<End&>(node).wait.signal(); }};
+      kind = &an_end;
     }
     detail::BlockingWait wait;
   };

@@ -63,7 +63,7 @@ ExecutorSnapshot ThreadPool::snapshot() const {
   queued.reserve(2 * most_listed);
   std::size_t listed = 0;
   const auto look = [&](const Node& node) {
-    if (node.run != &detail::run_root) return;
+    if (!detail::is_queued_root(node)) return;
     const auto& task = static_cast<const StateBase&>(node);
     if (task.own_scope.started() || ++listed > most_listed) return;
     queued.push_back(task.sequence_id);

@@ -250,13 +250,13 @@ void ThreadPool::run_node(Node& node) noexcept {
     core.timers_unattended.store(false, std::memory_order_relaxed);
     wake_one();
   }
-  if (core.cancel_unstarted.load(std::memory_order_relaxed) && node.run == &detail::run_root)
+  if (core.cancel_unstarted.load(std::memory_order_relaxed) && detail::is_queued_root(node))
       [[unlikely]] {  // relaxed: a flag
     auto& task = static_cast<StateBase&>(node);
     detail::cancel_queued(task);
     return;
   }
-  node.run(node);
+  node.run();
 }
 
 // Cancels what has not started, wherever it is queued. What has is put back.
@@ -269,7 +269,7 @@ void ThreadPool::cancel_unstarted() noexcept {
     std::lock_guard lock(core.gate_mutex);
     while (Node* node = core.gated.pop()) unstarted.push(*node);
   }
-  const auto sort = [&](Node& node) { (node.run == &detail::run_root ? unstarted : others).push(node); };
+  const auto sort = [&](Node& node) { (detail::is_queued_root(node) ? unstarted : others).push(node); };
   while (Node* node = core.injected.pop()) sort(*node);
   for (const auto& worker : core.workers) {
     while (!worker->deque.empty()) {

@@ -41,11 +41,7 @@ std::uint64_t TimerWheel::insert(Timer& timer) noexcept {
   if (level > 0 && turn_at(level - 1, tick) - turn_at(level - 1, now_) <= 1) --level;
   const unsigned index = slot_at(level, tick);
   timer.slot = static_cast<std::uint16_t>(index);
-  Slot& slot = wheel_[index];
-  timer.next = nullptr;
-  timer.previous = slot.last;
-  (slot.last != nullptr ? slot.last->next : slot.first) = &timer;
-  slot.last = &timer;
+  wheel_[index].push_back(timer);
   used_[index / word_bits] |= std::uint64_t{1} << (index % word_bits);
   timer.armed = true;
   const unsigned shift = level * slot_bits;
@@ -53,10 +49,9 @@ std::uint64_t TimerWheel::insert(Timer& timer) noexcept {
 }
 
 void TimerWheel::remove(Timer& timer) noexcept {
-  Slot& slot = wheel_[timer.slot];
-  (timer.previous != nullptr ? timer.previous->next : slot.first) = timer.next;
-  (timer.next != nullptr ? timer.next->previous : slot.last) = timer.previous;
-  if (slot.first == nullptr) used_[timer.slot / word_bits] &= ~(std::uint64_t{1} << (timer.slot % word_bits));
+  TimerList& slot = wheel_[timer.slot];
+  slot.remove(timer);
+  if (slot.empty()) used_[timer.slot / word_bits] &= ~(std::uint64_t{1} << (timer.slot % word_bits));
   timer.armed = false;
 }
 
@@ -87,9 +82,9 @@ std::uint64_t TimerWheel::next_tick() const noexcept {
 void TimerWheel::move_ahead() noexcept {
   for (unsigned level = 1; level < levels; ++level) {
     const std::uint64_t next_slot = (now_ >> (level * slot_bits)) + 1;
-    const Slot& slot = wheel_[slot_at(level, next_slot << (level * slot_bits))];
-    for (unsigned moved = 0; moved < moved_ahead && slot.first != nullptr; ++moved) {
-      Timer& timer = *slot.first;
+    const TimerList& slot = wheel_[slot_at(level, next_slot << (level * slot_bits))];
+    for (unsigned moved = 0; moved < moved_ahead && !slot.empty(); ++moved) {
+      Timer& timer = *slot.front();
       remove(timer);
       insert(timer);
     }
@@ -139,8 +134,7 @@ void TimerWheel::advance(TimePoint time, unsigned most) noexcept {
   // To fire a timer takes far longer than to move it.
   constexpr std::uint64_t moves_for_one = 16;
   std::uint64_t moves_left = moves_for_one * most;
-  Timer* due = nullptr;
-  Timer* last_due = nullptr;
+  TimerList due;
   {
     std::unique_lock lock(mutex_, std::try_to_lock);
     if (!lock) return;
@@ -148,18 +142,16 @@ void TimerWheel::advance(TimePoint time, unsigned most) noexcept {
       now_ = tick;
       // Empty the slot that begins at this tick in each level: what is due goes out, the rest further down.
       for (unsigned level = levels; level-- > 0;) {
-        const Slot& slot = wheel_[slot_at(level, tick)];
-        while (slot.first != nullptr && moves_left != 0) {
-          Timer& timer = *slot.first;
+        const TimerList& slot = wheel_[slot_at(level, tick)];
+        while (!slot.empty() && moves_left != 0) {
+          Timer& timer = *slot.front();
           remove(timer);
           if (tick_at_or_after(timer.time) > tick) {
             insert(timer);
             --moves_left;
           } else {
             --size_;
-            timer.next = nullptr;
-            (last_due != nullptr ? last_due->next : due) = &timer;
-            last_due = &timer;
+            due.push_back(timer);
             moves_left -= std::min(moves_left, moves_for_one);
           }
         }
@@ -170,11 +162,11 @@ void TimerWheel::advance(TimePoint time, unsigned most) noexcept {
     move_ahead();
     publish_next(time_of(next_tick()));
   }
-  while (due != nullptr) {
-    Timer* next = due->next;   // first: firing may end the timer's life
-    prefetch<-256, 64>(next);  // what waits for it lies before it
-    due->fire(*due);
-    due = next;
+  for (Timer* timer = due.front(); timer != nullptr;) {
+    Timer* const following = timer->following();  // first: this may end the timer's life
+    prefetch<-192, 64>(following);                // what waits for it lies before it
+    timer->time_out();
+    timer = following;
   }
 }
 

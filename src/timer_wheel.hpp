@@ -1,7 +1,7 @@
 #pragma once
 
-#include <cohort/detail/scheduler.hpp>
 #include <cohort/detail/sync.hpp>
+#include <cohort/detail/timer.hpp>
 
 #include <array>    // for std::array
 #include <atomic>   // for std::memory_order
@@ -62,11 +62,6 @@ class TimerWheel {
   static constexpr unsigned word_bits = 64;
   static constexpr unsigned words = slots / word_bits;  // of `used_`, for one turn
 
-  struct Slot {
-    Timer* first = nullptr;
-    Timer* last = nullptr;
-  };
-
   static std::uint64_t tick_at_or_after(TimePoint time) noexcept;
   // The turn of a level at a tick, and the index of its slot there.
   static constexpr std::uint64_t turn_at(unsigned level, std::uint64_t tick) noexcept {
@@ -85,7 +80,7 @@ class TimerWheel {
   void publish_next(TimePoint time) noexcept;
 
   sync::mutex mutex_;
-  std::array<Slot, std::size_t{ring} * levels> wheel_;  // level by level
+  std::array<TimerList, std::size_t{ring} * levels> wheel_;  // level by level
   // One bit per slot that is not empty, in the order of wheel_.
   std::array<std::uint64_t, std::size_t{2} * levels * words> used_{};
   std::size_t size_ = 0;

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <cohort/detail/scheduler.hpp>
+#include <cohort/detail/timer.hpp>
 
 #include <algorithm>  // for std::min
 #include <cstddef>    // for std::size_t

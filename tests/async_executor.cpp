@@ -69,18 +69,8 @@ struct alignas(64) Wide {
   [[nodiscard]] bool is_aligned() const { return reinterpret_cast<std::uintptr_t>(this) % alignof(Wide) == 0; }
 };
 
-/// A coroutine of no library's, that starts at once.
-struct Eager {
-  struct promise_type {
-    Eager get_return_object() const noexcept { return {}; }
-    std::suspend_never initial_suspend() const noexcept { return {}; }
-    std::suspend_never final_suspend() const noexcept { return {}; }
-    void return_void() const noexcept {}
-    void unhandled_exception() const noexcept { std::terminate(); }
-  };
-};
-
-Eager await_into(AsyncFuture<int> future, std::atomic<int>& value) { value = co_await future; }
+/// Waits as a coroutine that knows nothing of cohort.
+Detached await_into(AsyncFuture<int> future, std::atomic<int>& value) { value = co_await future; }
 
 /// What an argument or a captured object saw when it was destroyed: was its future done?
 struct Witness {

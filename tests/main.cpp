@@ -17,7 +17,6 @@
 
 #include <chrono>
 #include <cohort/detail/frame_memory.hpp>  // for live_frames
-#include <cohort/executor_snapshot.hpp>
 #include <cstddef>
 #include <cstdlib>
 #include <iostream>
@@ -53,8 +52,7 @@ class Watchdog {
   // Nothing that is hung is in the middle of an allocation. If something is, then ctest will end it.
   static void ring(int) {
     std::cerr << "\nThe test hangs, or takes too long. What goes on in its executors:\n";
-    for (const cohort::ExecutorSnapshot& snapshot : cohort::detail::snapshots_of_all()) std::cerr << snapshot;
-    std::cerr << std::flush;
+    test::print_executors();
     std::abort();
   }
 

@@ -112,7 +112,11 @@ bool ends(Action action) {
     over.set_result();
   });
   const bool in_time = future.wait_for(patience);
-  if (!in_time) std::abort();  // it is stuck, with references to this stack
+  if (!in_time) {
+    std::cerr << "\nStuck. What goes on in its executors:\n";
+    print_executors();
+    std::abort();  // it has references to this stack
+  }
   thread.join();
   return in_time;
 }

@@ -292,6 +292,25 @@ int in_child(Body body) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+/// What goes on in all executors: for a test that hangs.
+inline void print_executors() {
+  for (const cohort::ExecutorSnapshot& snapshot : cohort::detail::snapshots_of_all()) std::cerr << snapshot;
+  std::cerr << std::flush;
+}
+
+// ---- Coroutines that are no tasks -----------------------------------------------------------------------------------
+
+/// A coroutine that knows nothing of cohort: runs at once, and nobody waits for it.
+struct Detached {
+  struct promise_type {
+    Detached get_return_object() const noexcept { return {}; }
+    std::suspend_never initial_suspend() const noexcept { return {}; }
+    std::suspend_never final_suspend() const noexcept { return {}; }
+    void return_void() const noexcept {}
+    void unhandled_exception() const noexcept { std::terminate(); }
+  };
+};
+
 // ---- Meters --------------------------------------------------------------------------------------------------------
 
 /// Counts its instances: a copy is one more, and a moved-from one still counts until it is destroyed.

@@ -459,17 +459,6 @@ TEST_CASE("a task continues on its own executor when a stranger resumes it", "[t
 
 namespace {
 
-/// A coroutine that knows nothing of cohort: runs at once, and nobody waits for it.
-struct Detached {
-  struct promise_type {
-    Detached get_return_object() const noexcept { return {}; }
-    std::suspend_never initial_suspend() const noexcept { return {}; }
-    std::suspend_never final_suspend() const noexcept { return {}; }
-    void return_void() const noexcept {}
-    void unhandled_exception() const noexcept { std::terminate(); }
-  };
-};
-
 Task<int> resumed_by(Stranger& stranger, int x) {
   static_cast<void>(co_await stranger.resume());
   co_return x;

@@ -36,11 +36,12 @@ TimePoint base() {
 /// A timer that keeps a record.
 struct Alarm : detail::Timer {
   explicit Alarm(std::vector<Alarm*>* where = nullptr) : rung(where) {
-    fire = [](Timer& timer) noexcept {
+    static constexpr Kind an_alarm{.time_out = [](Node& timer) noexcept {
       auto& self = static_cast<Alarm&>(timer);
       ++self.times;
       if (self.rung != nullptr) self.rung->push_back(&self);
-    };
+    }};
+    kind = &an_alarm;
   }
   std::vector<Alarm*>* rung;
   int times = 0;
@@ -178,12 +179,13 @@ TEST_CASE("a timer that arms itself again when it fires fires once each time the
   again.wheel = &wheel;
   int wrong = 0;
   again.time = base();
-  again.fire = [](detail::Timer& timer) noexcept {
+  static constexpr detail::Node::Kind one_that_comes_again{.time_out = [](detail::Node& timer) noexcept {
     auto& self = static_cast<Again&>(timer);
     ++self.times;
     self.time += self.period;
     self.wheel->arm(self);
-  };
+  }};
+  again.kind = &one_that_comes_again;
   SECTION("for a later time") {
     again.period = 100 * tick;
     wheel.arm(again);

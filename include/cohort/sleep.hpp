@@ -14,7 +14,7 @@ namespace detail {
 /// Waits for a point in time.
 class [[nodiscard]] SleepAwaiter {
  public:
-  SleepAwaiter(TimePoint time, StateBase* task) noexcept : sleeping_(time, task) {}
+  SleepAwaiter(TimePoint time, StateBase* task) noexcept : sleeping_(task, time) {}
   SleepAwaiter(const SleepAwaiter&) = delete;
   SleepAwaiter& operator=(const SleepAwaiter&) = delete;
 
@@ -25,12 +25,9 @@ class [[nodiscard]] SleepAwaiter {
   }
 
  private:
-  struct Sleeping : Suspension, Timer {
-    Sleeping(TimePoint until, StateBase* task) noexcept : Suspension(task) { time = until; }
-  };
   bool wait(std::coroutine_handle<> handle);
 
-  Sleeping sleeping_;
+  Suspension sleeping_;
 };
 
 /// Goes to the end of the queue.

@@ -29,6 +29,7 @@ struct FinalAwaiter {
     StateBase& state = StateBase::of(handle.address());
     if (state.role == Role::child) [[likely]]
       return transfer(state.continuation);
+    if (state.role == Role::adopted) return transfer(adopter());
     if (state.role == Role::root) return finish_root(state);
     return state.role == Role::branch ? finish_branch(state) : finish_child_away(state);
   }
@@ -244,12 +245,13 @@ class [[nodiscard]] TaskAwaiter {
     if constexpr (is_task_promise<P>) {
       const StateBase& parent = StateBase::of(handle.address());
       child_->scope = parent.scope;
-      child_->scheduler = child_->home = parent.scheduler;
+      child_->scheduler = parent.scheduler;
       return transfer(child_->frame());
     } else {
       // A stranger's coroutine: where it runs now is where it goes on, and nothing asks it to stop.
       child_->scope = nullptr;
-      child_->scheduler = child_->home = thread_context().scheduler;
+      child_->scheduler = child_->strangers_scheduler = thread_context().scheduler;
+      child_->of_stranger = true;
 #if defined(__clang__)
       return child_->frame();
 #else

@@ -7,6 +7,7 @@
 #include <cohort/task.hpp>
 
 #include <optional>  // for std::optional
+#include <utility>   // for std::exchange
 #include <vector>    // for std::vector
 
 namespace cohort {
@@ -42,15 +43,14 @@ Task<WaitResult<T>> wait_for_futures(CompletionSetOwner set, WaitOptions options
   const bool in_time = co_await wait_for_set(*set, options);
   if (!in_time && options.return_when == WaitStrategy::all_completed)
     throw_timeout("not all futures were done in time");
-  std::vector<AsyncFuture<T>> futures;
-  futures.reserve(set->size());
-  for (StateBase* handle : set->take_all()) futures.push_back(FutureAccess::adopt<T>(*handle));
+  const bool all_done = options.return_when == WaitStrategy::all_completed;
+  Handles handles = set->take_all();
   WaitResult<T> result;
-  if (options.return_when == WaitStrategy::all_completed) {
-    result.done = std::move(futures);
-    co_return result;
+  if (all_done) result.done.reserve(handles.states.size());
+  for (StateBase*& handle : handles.states) {
+    auto& futures = all_done || handle->done() ? result.done : result.not_done;
+    futures.push_back(FutureAccess::adopt<T>(*std::exchange(handle, nullptr)));
   }
-  for (AsyncFuture<T>& future : futures) (future.done() ? result.done : result.not_done).push_back(std::move(future));
   co_return result;
 }
 

@@ -84,13 +84,13 @@ const Scenario s2_queue("S2-queue", "two pushes meet two takers", {"all taken"},
 // node is told or taken out, not both.
 const Scenario s9_scope("S9-scope", "start meets cancel meets a node's removal",
                         {"started, told", "started, removed", "cancelled, told", "cancelled, removed"}, [] {
-                          struct Node : cohort::detail::StopNode {
+                          struct Counter : cohort::detail::StopNode {
                             int told = 0;
                           };
                           cohort::detail::Scope scope;
-                          Node node;
-                          static constexpr cohort::detail::StopNode::Kind a_counter{
-                              .fire = [](cohort::detail::StopNode& told) noexcept { ++static_cast<Node&>(told).told; }};
+                          Counter node;
+                          static constexpr cohort::detail::Node::Kind a_counter{
+                              .stop = [](cohort::detail::Node& told) noexcept { ++static_cast<Counter&>(told).told; }};
                           node.kind = &a_counter;
                           check(scope.add(node), "it is added");
                           bool started = false;
@@ -112,7 +112,9 @@ const Scenario s9_scope("S9-scope", "start meets cancel meets a node's removal",
 // The node of a timer that counts.
 struct CountingTimer : Timer {
   CountingTimer() {
-    fire = [](Timer& timer) noexcept { ++static_cast<CountingTimer&>(timer).fired; };
+    static constexpr Kind a_counter{
+        .time_out = [](Node& timer) noexcept { ++static_cast<CountingTimer&>(timer).fired; }};
+    kind = &a_counter;
   }
   void arm_at(TimerWheel& wheel, cohort::TimePoint when) {
     time = when;

@@ -41,14 +41,14 @@ struct Atomic : model::Atomic<T, Orders> {
 
 struct alignas(16) Element {
   // Who takes it out has it for himself: Relacy sees if the list still touches its links. Its owner may still ask the
-  // list to remove it, which looks at `next`.
+  // list to remove it, which looks at `after`.
   void take() {
     ++taken;
-    previous = nullptr;
+    before = nullptr;
   }
 
-  model::Var<Element*> next;
-  model::Var<Element*> previous;
+  model::Var<Element*> after;
+  model::Var<Element*> before;
   bool added = false;
   int taken = 0;
 };

@@ -29,9 +29,7 @@ class ScopedChild : Latch {
 
  protected:
   ScopedChild(StateBase& child, StateBase& parent, TimePoint deadline) noexcept
-      : child_(&child), parent_task_(&parent) {
-    time_.time = deadline;
-  }
+      : child_(&child), parent_task_(&parent), stop_(*this, deadline) {}
   ~ScopedChild() = default;
 
   /// Whether its time was over before it was; after it has ended.
@@ -42,10 +40,9 @@ class ScopedChild : Latch {
   StateBase* child_;
 
  private:
-  struct StopSource : StopNode {
-    ScopedChild* owner;
-  };
-  struct TimeSource : Timer, Node {
+  // What stops the child: its parent's scope, or time.
+  struct Stop : Timer {
+    Stop(ScopedChild& stopped, TimePoint deadline) noexcept : Timer(deadline), owner(&stopped) {}
     ScopedChild* owner;
   };
 
@@ -53,11 +50,10 @@ class ScopedChild : Latch {
   static std::size_t ended(Latch& latch) noexcept;
   void stop_child() noexcept;
   void time_out() noexcept;
-  [[nodiscard]] bool timed() const noexcept { return time_.time != TimePoint::max(); }
+  [[nodiscard]] bool timed() const noexcept { return stop_.time != TimePoint::max(); }
 
   StateBase* parent_task_;
-  StopSource stop_;
-  TimeSource time_;
+  Stop stop_;
   sync::atomic<bool> timed_out_{false};
 };
 

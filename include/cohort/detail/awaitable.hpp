@@ -92,7 +92,7 @@ class Relay {
     if (scheduler != nullptr) {
       scheduler->schedule(*node);
     } else {
-      node->run(*node);
+      node->run();
     }
     co_return;
   }

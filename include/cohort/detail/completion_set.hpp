@@ -18,8 +18,19 @@
 
 namespace cohort::detail {
 
-/// The states of futures, with a handle to each.
+/// The states of futures, with a handle to each that is not null.
 struct Handles {
+  Handles() = default;
+  Handles(Handles&&) = default;
+  Handles& operator=(Handles&&) = delete;
+  ~Handles() {
+    for (StateBase* state : states) {
+      if (state != nullptr) state->drop(StateBase::one_handle);
+    }
+  }
+
+  [[nodiscard]] StateBase* take(std::size_t index) noexcept { return std::exchange(states[index], nullptr); }
+
   std::vector<StateBase*> states;
   /// How many handles there are at least to a state that is in twice.
   std::uint64_t if_twice = 2;
@@ -47,20 +58,20 @@ class CompletionSet {
   // The rest by the consumer, too.
 
   /// How many futures there are.
-  [[nodiscard]] std::size_t size() const noexcept { return handles_.size(); }
+  [[nodiscard]] std::size_t size() const noexcept { return handles_.states.size(); }
   /// How many are not done.
   [[nodiscard]] std::size_t unfinished() noexcept;
 
   /// The next that is done, with its handle. One must be ready: see Ready.
-  [[nodiscard]] StateBase* take() noexcept { return std::exchange(handles_[next_done()], nullptr); }
+  [[nodiscard]] StateBase* take() noexcept { return handles_.take(next_done()); }
   /// The same, but its handle stays here, for take_all().
-  [[nodiscard]] const StateBase& look() noexcept { return *handles_[next_done()]; }
+  [[nodiscard]] const StateBase& look() noexcept { return *handles_.states[next_done()]; }
   /// The handles of all, in the order in which they were given, if none was taken.
-  [[nodiscard]] std::vector<StateBase*> take_all() noexcept;
+  [[nodiscard]] Handles take_all() noexcept;
   /// Whether all have been given out.
-  [[nodiscard]] bool exhausted() const noexcept { return given_out_ == handles_.size(); }
+  [[nodiscard]] bool exhausted() const noexcept { return given_out_ == size(); }
   /// Whether `count` that were not given out were done from the beginning.
-  [[nodiscard]] bool has_early(std::size_t count) const noexcept { return early_left() >= count; }
+  [[nodiscard]] bool has_early(std::size_t count) const noexcept { return early_left_ >= count; }
 
   /// Blocks until `count` more than were given out are done, or the deadline has passed.
   bool wait_blocking(std::size_t count, TimePoint deadline);
@@ -82,10 +93,12 @@ class CompletionSet {
     bool waiting = false;
   };
 
-  CompletionSet() = default;
+  struct Survey;
+
+  CompletionSet(Handles&& handles, Survey&& survey);
   ~CompletionSet() = default;
 
-  [[nodiscard]] std::size_t early_left() const noexcept { return early_.size() - early_given_out_; }
+  void listen() noexcept;
   [[nodiscard]] std::size_t next_done() noexcept;
   void stop_listening() noexcept;
   void done(Entry& entry) noexcept;
@@ -94,9 +107,10 @@ class CompletionSet {
   void drop_reference() noexcept;
 
   // The consumer's.
-  std::vector<StateBase*> handles_;  // null when given out
-  std::vector<std::size_t> early_;   // which were done from the beginning
-  std::size_t early_given_out_ = 0;
+  Handles handles_;              // null when given out
+  std::vector<bool> early_;      // which were done from the beginning,
+  std::size_t early_left_;       // how many of them have not been given out,
+  std::size_t early_index_ = 0;  // and where the next of these is, or before it
   std::size_t given_out_ = 0;
 
   std::vector<Entry> entries_;  // of all others
@@ -129,10 +143,9 @@ class [[nodiscard]] CompletionSet::Ready {
     }
 
    private:
-    struct Wait : Suspension, Timer, Consumer {
-      Wait(CompletionSet& awaited, TimePoint deadline, StateBase* task) noexcept : Suspension(task), set(&awaited) {
-        time = deadline;
-      }
+    struct Wait : Suspension, Consumer {
+      Wait(CompletionSet& awaited, TimePoint deadline, StateBase* task) noexcept
+          : Suspension(task, deadline), set(&awaited) {}
       CompletionSet* set;
     };
     bool wait(std::coroutine_handle<> handle);

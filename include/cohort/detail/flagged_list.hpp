@@ -22,15 +22,16 @@ class SpinWait {
 /// Links for FlaggedList; they belong to the list's lock.
 template <class T>
 struct FlaggedLink {
-  T* next = nullptr;  // null: it is in no list
-  T* previous = nullptr;
+  T* after = nullptr;  // null: it is in no list
+  T* before = nullptr;
 };
 
 /// A list of waiting things, and two flags that say whether it still makes sense to wait, in one word.
 ///
-/// The word holds the two flags, a lock bit, and the first element, whose `previous` is the last: the list is a ring.
+/// The word holds the two flags, a lock bit, and the first element, whose `before` is the last: the list is a ring.
 /// The lock bit is held for a handful of instructions, never while other code runs. `closed` ends the list: nothing can
-/// be added any more. `marked` is a second flag, claimed once. Elements are aligned to 16 bytes.
+/// be added any more. `marked` is a second flag, claimed once. Elements are aligned to 16 bytes, and have FlaggedLink's
+/// members.
 ///
 /// *Thread safety*: all members from any thread.
 /// `Atomic` and `Wait` are parameters so that a model checker can put its own in place of them.
@@ -59,7 +60,7 @@ class FlaggedList {
     return true;
   }
 
-  /// When nobody else can see the list: the flags replaced without a locked operation.
+  /// When nobody else can see the list, and it is empty: the flags replaced without a locked operation.
   void set_alone(std::uintptr_t with_flags) noexcept {
     word_.store(with_flags, std::memory_order_relaxed);
   }  // relaxed: alone
@@ -70,13 +71,13 @@ class FlaggedList {
     const bool open = (word & closed) == 0;
     if (open) {
       if (T* first = pointer(word)) {
-        T* last = first->previous;
-        last->next = &element;
-        element.previous = last;
-        first->previous = &element;
-        element.next = first;
+        T* last = first->before;
+        last->after = &element;
+        element.before = last;
+        first->before = &element;
+        element.after = first;
       } else {
-        element.next = element.previous = &element;
+        element.after = element.before = &element;
         word |= reinterpret_cast<std::uintptr_t>(&element);
       }
     }
@@ -87,7 +88,7 @@ class FlaggedList {
   /// Takes `element` out; false when it is not in: never added, or taken by the one who closed the list.
   bool remove(T& element) noexcept {
     const std::uintptr_t word = lock();
-    const bool was_in = element.next != nullptr;
+    const bool was_in = element.after != nullptr;
     unlock(was_in ? without(word, element) : word);
     return was_in;
   }
@@ -125,7 +126,7 @@ class FlaggedList {
   void find(Look look) noexcept {
     const std::uintptr_t word = lock();
     T* const first = pointer(word);
-    for (T* each = first; each != nullptr && !look(*each);) each = each->next != first ? each->next : nullptr;
+    for (T* each = first; each != nullptr && !look(*each);) each = each->after != first ? each->after : nullptr;
     unlock(word);
   }
 
@@ -161,11 +162,11 @@ class FlaggedList {
 
   static std::uintptr_t without(std::uintptr_t word, T& element) noexcept {
     T* first = pointer(word);
-    T* next = element.next;
-    element.next = nullptr;
+    T* next = element.after;
+    element.after = nullptr;
     if (next == &element) return word & flags;
-    element.previous->next = next;
-    next->previous = element.previous;
+    element.before->after = next;
+    next->before = element.before;
     if (first != &element) return word;
     return (word & flags) | reinterpret_cast<std::uintptr_t>(next);
   }

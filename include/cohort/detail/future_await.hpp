@@ -155,7 +155,7 @@ class FutureAwaiterBase : protected InlineAwait {
 
   friend struct InlineAwait;
   struct Wait : Suspension, Waiter {
-    explicit Wait(FutureAwaiterBase& self) noexcept : Suspension(self.parent), awaiter(&self) {}
+    explicit Wait(FutureAwaiterBase& self) noexcept : Suspension(self.parent, self.deadline()), awaiter(&self) {}
     FutureAwaiterBase* awaiter;
   };
 
@@ -163,6 +163,7 @@ class FutureAwaiterBase : protected InlineAwait {
   std::coroutine_handle<> run_inline(ThreadContext& context) noexcept;
   std::coroutine_handle<> wait(std::coroutine_handle<> handle);
   void begin_wait(std::coroutine_handle<> handle) noexcept;
+  [[nodiscard]] TimePoint deadline() const noexcept;
 
   [[nodiscard]] bool asked_to_stop() const noexcept { return !deaf_ && detail::asked_to_stop(parent); }
 
@@ -172,17 +173,17 @@ class FutureAwaiterBase : protected InlineAwait {
 };
 
 /// The same with a deadline; none is TimePoint::max().
-class TimedFutureAwaiterBase : public FutureAwaiterBase, Timer {
+class TimedFutureAwaiterBase : public FutureAwaiterBase {
  protected:
   TimedFutureAwaiterBase(StateBase& awaited, StateBase* parent_state, TimePoint deadline) noexcept
-      : FutureAwaiterBase(awaited, parent_state) {
-    time = deadline;
+      : FutureAwaiterBase(awaited, parent_state), deadline_(deadline) {
     timed_ = deadline != TimePoint::max();
   }
   ~TimedFutureAwaiterBase() = default;
 
  private:
   friend class FutureAwaiterBase;
+  TimePoint deadline_;
 };
 
 /// The awaiter of a future that it only reads: `const T&`. `Base` says whether it has a deadline.

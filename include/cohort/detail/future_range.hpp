@@ -21,23 +21,21 @@ using FutureValue = typename std::remove_cvref_t<std::ranges::range_reference_t<
 /// `std::future_error(no_state)` for one that is not valid.
 template <FutureRange Range>
 [[nodiscard]] Handles handles_of(Range&& range) {
-  using Future = AsyncFuture<FutureValue<Range>>;
   constexpr bool owned = !std::is_lvalue_reference_v<Range> && !std::ranges::view<std::remove_cvref_t<Range>>;
-  std::vector<Future> futures;
-  if constexpr (std::ranges::sized_range<Range>) futures.reserve(static_cast<std::size_t>(std::ranges::size(range)));
-  for (auto&& future : range) {
-    static_cast<void>(FutureAccess::state(future));
-    if constexpr (owned) {
-      futures.push_back(std::move(future));
-    } else {
-      futures.push_back(future);
-    }
-  }
   Handles handles;
   // Where copies are made of handles that stay, those are two more for one that is in twice.
   if (!owned && std::is_lvalue_reference_v<std::ranges::range_reference_t<Range>>) handles.if_twice = 3;
-  handles.states.reserve(futures.size());
-  for (Future& future : futures) handles.states.push_back(&FutureAccess::release(std::move(future)));
+  if constexpr (std::ranges::sized_range<Range>)
+    handles.states.reserve(static_cast<std::size_t>(std::ranges::size(range)));
+  for (auto&& future : range) {
+    StateBase*& state = handles.states.emplace_back(nullptr);  // first: what may throw has nothing to lose
+    if constexpr (owned) {
+      state = &FutureAccess::release(std::move(future));
+    } else {
+      state = &FutureAccess::state(future);
+      state->add_handle();
+    }
+  }
   return handles;
 }
 

@@ -21,6 +21,9 @@ class Latch : public Node {
   }  // relaxed: all over
   [[nodiscard]] std::size_t first_failed() const noexcept { return first_failed_.load(std::memory_order_relaxed); }
 
+  /// Where the parent runs.
+  [[nodiscard]] Scheduler* scheduler() const noexcept { return scheduler_; }
+
  protected:
   Latch() = default;
   ~Latch() = default;

@@ -2,13 +2,32 @@
 
 namespace cohort::detail {
 
+struct ScopeReport;
+struct StateBase;
+
 /// What a scheduler moves about: something to run once, linked through itself so that queueing never allocates.
 ///
-/// The node lives in what it runs (a task's state, a waiting coroutine's frame), whose owner keeps it alive until `run`
-/// is called. `run` may free it. Both members are set by who queues it: one is made for every call of a coroutine.
+/// The node lives in what it runs (a task's state, a waiting coroutine's frame), whose owner keeps it alive until it is
+/// run, which may free it. One is made for every call of a coroutine: nothing is set until it is needed.
 struct Node {
-  Node* next;
-  void (*run)(Node&) noexcept;
+  /// What the nodes of one kind do when they are told something; null for what they are never told.
+  struct Kind {
+    /// Its turn has come.
+    void (*run)(Node&) noexcept = nullptr;
+    /// A StopNode: its scope has been asked to stop.
+    void (*stop)(Node&) noexcept = nullptr;
+    /// A StopNode, for a snapshot: what waits here. Under the lock of the scope's list.
+    void (*describe)(const Node&, ScopeReport&) noexcept = nullptr;
+    /// A Timer: its time has come.
+    void (*time_out)(Node&) noexcept = nullptr;
+    /// A task's state: destroys what is left of it, and gives its block back.
+    void (*end)(StateBase&) noexcept = nullptr;
+  };
+
+  void run() noexcept { kind->run(*this); }
+
+  Node* next;  // in the queue, or among the timers of one time: it is in one place at most
+  const Kind* kind;
 };
 
 /// A first-in, first-out list of nodes. Not thread-safe.

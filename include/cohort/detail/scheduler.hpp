@@ -1,10 +1,8 @@
 #pragma once
 
 #include <cohort/detail/node.hpp>
-#include <cohort/detail/thread_context.hpp>
 #include <cohort/duration.hpp>
 
-#include <cstdint>    // for std::uint64_t
 #include <exception>  // for std::exception_ptr
 
 namespace cohort {
@@ -16,6 +14,7 @@ namespace cohort::detail {
 class BlockingWait;
 class Scope;
 struct StateBase;
+struct Timer;
 
 /// A task that waits for the permit of its first attempt: nothing of what was submitted has begun.
 struct Unbegun {
@@ -23,19 +22,6 @@ struct Unbegun {
   Unbegun* previous = nullptr;
   bool linked = false;
   Scope* scope = nullptr;
-};
-
-/// Something to be told, once, when a time has come. Its links belong to the scheduler that it is armed with.
-struct Timer {
-  TimePoint time;  // does not change while it is armed
-  Timer* next = nullptr;
-  Timer* previous = nullptr;
-  std::uint16_t slot = 0;
-  /// Of a scheduler that has several, which of its wheels. It never changes, so that who takes the timer back while another
-  /// arms it meets that one at the same lock.
-  std::uint16_t wheel = thread_context().wheel;
-  bool armed = false;
-  void (*fire)(Timer&) noexcept = nullptr;
 };
 
 /// Where coroutines run: what tasks, futures and adaptors know of a pool.
@@ -70,7 +56,7 @@ class Scheduler {
   /// A number in [0, 1), good enough to spread retries.
   [[nodiscard]] virtual double random_fraction() noexcept = 0;
 
-  /// Fires `timer` on one of the scheduler's threads once its time has come, not before.
+  /// Tells `timer` on one of the scheduler's threads once its time has come, not before.
   virtual void arm(Timer& timer) noexcept = 0;
 
   /// Takes `timer` back; false when it was never armed or its time had come: then it fires, or has fired.

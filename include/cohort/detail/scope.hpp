@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cohort/detail/flagged_list.hpp>
+#include <cohort/detail/node.hpp>
 #include <cohort/detail/scope_report.hpp>
 
 #include <stop_token>  // for std::stop_token
@@ -8,15 +9,14 @@
 namespace cohort::detail {
 
 /// Something to be told, once, when a scope is asked to stop.
-struct alignas(16) StopNode : FlaggedLink<StopNode> {
-  struct Kind {
-    void (*fire)(StopNode&) noexcept;
-    /// For a snapshot: what waits here. Under the list's lock; null when there is nothing to say.
-    void (*describe)(const StopNode&, ScopeReport&) noexcept = nullptr;
-  };
-  const Kind* kind = nullptr;
+struct alignas(16) StopNode : Node {
+  void stop() noexcept { kind->stop(*this); }
 
-  void fire() noexcept { kind->fire(*this); }
+  StopNode* after = nullptr;  // as in FlaggedLink
+  union {
+    StopNode* before = nullptr;
+    Scheduler* scheduler;  // of a stranger's coroutine, which is never in a scope: where it waits
+  };
 };
 
 /// What is cancelled together: a submitted task with its children. It knows whether it has started, whether it has been
@@ -50,7 +50,7 @@ class Scope {
   [[nodiscard]] bool try_cancel_start() noexcept { return nodes_.mark_void(); }
   [[nodiscard]] bool start_cancelled() const noexcept { return nodes_.has(Nodes::void_mark); }
 
-  /// Claims the start when nobody else can see the scope: no locked operation.
+  /// Claims the start when nobody else can see the scope, and nothing is in it: no locked operation.
   void start_alone() noexcept { nodes_.set_alone(Nodes::marked); }
 
   /// Asks everything in the scope to stop: fires the nodes one at a time, in the caller, under no lock. True the first

@@ -27,6 +27,7 @@ enum class Role : std::uint8_t {
   child,       // of the coroutine that awaits it; or not started yet
   child_away,  // the same, on another scheduler than its parent's
   root,        // of a future: submitted to an executor, or the result of a promise
+  adopted,     // a root that runs as the child of the one who awaits it: see InlineAwait
   branch,      // of a Latch: one of several that run at once
 };
 
@@ -62,11 +63,16 @@ struct alignas(frame_alignment) StateBase : Node {
   static constexpr std::uint64_t one_owner = std::uint64_t{1} << 32U;
   static constexpr std::uint64_t handle_mask = one_owner - 1;
 
-  StateBase(void (*end_of_type)(StateBase&) noexcept, std::size_t size) noexcept
-      : end(end_of_type), frame_class(static_cast<std::uint8_t>(FrameCache::class_of(size))) {}
+  StateBase(const Kind& type, std::size_t size) noexcept
+      : frame_class(static_cast<std::uint8_t>(FrameCache::class_of(size))) {
+    kind = &type;
+  }
   StateBase(const StateBase&) = delete;
   StateBase& operator=(const StateBase&) = delete;
-  ~StateBase() {}  // see `end`
+  ~StateBase() {}  // see end()
+
+  /// Destroys what is left of it, and gives its block back.
+  void end() noexcept { kind->end(*this); }
 
   [[nodiscard]] std::coroutine_handle<> frame() noexcept { return std::coroutine_handle<>::from_address(this + 1); }
   [[nodiscard]] PlainCall& call() noexcept { return *std::launder(reinterpret_cast<PlainCall*>(this + 1)); }
@@ -99,7 +105,7 @@ struct alignas(frame_alignment) StateBase : Node {
     // When we are the last, everything the others did with the state has happened.
     if (references.load(std::memory_order_seq_cst) == reference ||
         references.fetch_sub(reference, std::memory_order_seq_cst) == reference) {
-      end(*this);
+      end();
     }
   }
   [[nodiscard]] bool last_handle() const noexcept {
@@ -111,22 +117,20 @@ struct alignas(frame_alignment) StateBase : Node {
       0};           // handles in the low half; in the high half those who run or queue the task
   Scope own_scope;  // a root's or branch's own, when it is cancelled by itself
   // Not set until it becomes a child, a root or a branch, as far as that has it: this is made for every call of a
-  // coroutine. `home` is also set for a promise, which has none.
+  // coroutine.
   union {
     Scope* scope;              // until it has ended: what it is cancelled with, own_scope or its parent's
     std::exception_ptr error;  // what it ended with, when its outcome is exception or cancelled
   };
   Scheduler* scheduler;  // where it runs now
-  Scheduler* home;       // child and branch: where the parent runs. Root: where it was submitted
   union {
     std::coroutine_handle<> continuation;  // child: its parent
-    InlineAwait* inline_await;             // root: the await that runs it on its own stack, if one does
+    Scheduler* home;                       // root: where it was submitted; null for a promise's
     Latch* latch;                          // branch
   };
-  void (*end)(StateBase&) noexcept;  // destroys what is left of it, and gives its block back: State<T>::end
   union {
-    std::uint64_t sequence_id;  // root: its submission number. Branch: its index, and what it is charged with
-    Scope* parent_scope;        // child_away: its parent's, which it was cancelled with
+    std::uint64_t sequence_id;       // root: its submission number. Branch: its index, and what it is charged with
+    Scheduler* strangers_scheduler;  // child of a stranger's coroutine: where that runs; null outside any
   };
   std::uint8_t frame_class;  // of the block
   sync::atomic<Outcome> outcome{Outcome::pending};
@@ -136,8 +140,12 @@ struct alignas(frame_alignment) StateBase : Node {
   bool starts_in_place = false;
   bool arguments_trivial = false;  // nothing of what has run needs to be destroyed once it has ended
   bool is_call = false;            // a plain call, not a coroutine
-  bool admitted;                   // root: has its place among max_concurrent_tasks; the pool's
+  bool of_stranger = false;        // child: of a stranger's coroutine
+  bool admitted = false;           // root: has its place among max_concurrent_tasks; the pool's
 };
+
+/// Where a coroutine is at home, and not a guest: where its parent runs, or where it was submitted. Null outside any.
+[[nodiscard]] Scheduler* home_of(const StateBase& state) noexcept;
 
 /// Destroys a task that has not started; in a loop, since it may hold others that hold others.
 void drop_unstarted(StateBase& state) noexcept;
@@ -200,6 +208,9 @@ struct BlockStart {
   void* address;
 };
 struct BlockStartsHere {};
+
+/// Runs a task from a queue: starts a root or a branch, or continues the parent of a child.
+void run_task(Node& node) noexcept;
 
 template <class T>
 struct alignas(state_alignment<T>) State {
@@ -287,7 +298,9 @@ struct alignas(state_alignment<T>) State {
   StateBase base;
 
  private:
-  explicit State(std::size_t size) noexcept : base(&end, size) {}
+  static constexpr Node::Kind kind{.run = &run_task, .end = &end};
+
+  explicit State(std::size_t size) noexcept : base(kind, size) {}
 
   static constexpr std::size_t base_offset() noexcept { return sizeof(State) - sizeof(StateBase); }
   static void* block_of(StateBase& base) noexcept {
@@ -350,8 +363,7 @@ T take_last_result(StateBase& child) {
 /// Publishes the outcome of a root and tells those who wait. The last touch of it but for dropping a reference.
 void publish(StateBase& state) noexcept;
 
-/// Makes a task that has not started a root of `home`, with one handle, and one owner for the queue. As a node it then
-/// starts.
+/// Makes a task that has not started a root of `home`, with one handle, and one owner for the queue.
 inline void begin_root(StateBase& state, Scheduler& home) noexcept;
 
 /// Cancels a root: true when this cancelled it or asked it to stop, false when it was done.
@@ -367,8 +379,10 @@ std::coroutine_handle<> run_call(StateBase& state) noexcept;
 /// Runs a root whose start has been claimed, on this thread, until it ends or suspends.
 void run_claimed(StateBase& state) noexcept;
 
-/// Runs a root from a queue: claims its start, or lets it go when somebody else has.
-void run_root(Node& node) noexcept;
+/// Whether what comes from a queue is a submitted task, that has not been started from there.
+[[nodiscard]] inline bool is_queued_root(const Node& node) noexcept {
+  return node.kind->end != nullptr && static_cast<const StateBase&>(node).role == Role::root;
+}
 
 /// The end of a root: its frame goes, its scheduler counts it, its waiters are told. Returns what to run next.
 std::coroutine_handle<> finish_root(StateBase& state) noexcept;
@@ -376,19 +390,15 @@ std::coroutine_handle<> finish_root(StateBase& state) noexcept;
 /// The end of a child that has moved to another scheduler than its parent's, which continues on its own.
 std::coroutine_handle<> finish_child_away(StateBase& state) noexcept;
 
-/// Runs a branch from a queue.
-void run_branch(Node& node) noexcept;
-
 /// Makes a task that has not started a branch: the `index`th of `latch`'s, to run on `scheduler`, cancelled with
-/// `scope`. As a node it then starts.
+/// `scope`.
 inline void begin_branch(StateBase& state, Latch& latch, std::size_t index, Scheduler* scheduler,
                          Scope* scope) noexcept {
   state.role = Role::branch;
   state.latch = &latch;
   state.sequence_id = index;
-  state.scheduler = state.home = scheduler;
+  state.scheduler = scheduler;
   state.scope = scope;
-  state.run = &run_branch;
 }
 
 /// The end of a branch.
@@ -401,9 +411,6 @@ inline void begin_root(StateBase& state, Scheduler& home) noexcept {
   state.role = Role::root;
   state.scheduler = state.home = &home;
   state.scope = &state.own_scope;
-  state.inline_await = nullptr;
-  state.admitted = false;
-  state.run = &run_root;
   state.references.store(StateBase::one_handle + StateBase::one_owner,
                          std::memory_order_relaxed);  // relaxed: nobody knows it yet
 }

@@ -4,6 +4,7 @@
 #include <cohort/detail/state.hpp>
 #include <cohort/detail/sync.hpp>
 #include <cohort/detail/thread_context.hpp>
+#include <cohort/detail/timer.hpp>
 
 #include <atomic>       // for std::memory_order
 #include <coroutine>    // for std::coroutine_handle
@@ -22,30 +23,32 @@ enum class Wake : std::uint8_t { none, ready, stopped, timed_out };
 /// the others out of where they are registered. Every source either is taken out or fires exactly once, and gives up
 /// its count either way; whoever gives up the last count resumes the coroutine. So nothing points into the frame once
 /// it runs again, and nobody ever waits for a callback in flight.
-class Suspension : Node, StopNode {
-  static void fire_stop(StopNode& node) noexcept;
-  static void describe_wait(const StopNode& node, ScopeReport& report) noexcept;
+class Suspension : Timer {
+  static void go_on(Node& node) noexcept;
+  static void fire_stop(Node& node) noexcept;
+  static void fire_time(Node& node) noexcept;
+  static void describe_wait(const Node& node, ScopeReport& report) noexcept;
 
  public:
   /// The kind of thing that is awaited.
   struct Awaited {
-    /// What it is as a StopNode. First: its address is that of the whole.
-    StopNode::Kind stop{.fire = &fire_stop, .describe = &describe_wait};
+    /// What waits for it as a node. First: its address is that of the whole.
+    Node::Kind node{.run = &go_on, .stop = &fire_stop, .describe = &describe_wait, .time_out = &fire_time};
     /// Takes its registration back: true when it will not fire any more. Called by whoever claimed; null when there is
     /// nothing to take back.
     bool (*remove)(Suspension&) noexcept = nullptr;
     /// Says what it is; null: nobody knows.
     WaitsFor (*waits_for)(const Suspension&) noexcept = nullptr;
-    /// Where its timer is, and what that does when it fires: fire(Wake::timed_out). Null: it has no deadline.
-    Timer& (*timer)(Suspension&) noexcept = nullptr;
-    void (*time_out)(Timer&) noexcept = nullptr;
   };
 
-  /// For a coroutine of `task`; null for a stranger's coroutine.
-  explicit Suspension(StateBase* task) noexcept : task_(task), of_task_(task != nullptr) {}
+  /// For a coroutine of `task`, null for a stranger's; until `deadline` at the latest.
+  explicit Suspension(StateBase* task, TimePoint deadline = TimePoint::max()) noexcept
+      : Timer(deadline), of_task_(task != nullptr), task_(task) {}
 
   /// The task whose coroutine waits, or null.
   [[nodiscard]] StateBase* task() const noexcept { return of_task_ ? task_ : nullptr; }
+  /// Until when it waits; max() when for ever.
+  [[nodiscard]] TimePoint deadline() const noexcept { return time; }
 
   /// Begins registration, for the coroutine `handle`.
   void begin(std::coroutine_handle<> handle, const Awaited& awaited) noexcept;
@@ -55,7 +58,7 @@ class Suspension : Node, StopNode {
 
   /// Also wakes when the task is asked to stop.
   void watch_stop() noexcept;
-  /// Also wakes when its timer's time has come, if that is not max(). Needs a scheduler.
+  /// Also wakes when its deadline has passed, if it has one. Needs a scheduler.
   void watch_deadline() noexcept;
 
   /// Ends registration, inside `await_suspend`: false when the coroutine is to go on at once. After true nothing of the
@@ -70,7 +73,7 @@ class Suspension : Node, StopNode {
   /// By the source that claimed: takes the other sources out, and gives up its own count.
   void settle() noexcept;
   /// By a source that lost: gives up its count.
-  void release(std::uint32_t count = 1) noexcept;
+  void release(unsigned count = 1) noexcept;
   void fire(Wake reason) noexcept { claim(reason) ? settle() : release(); }
 
   /// Why the coroutine went on; after it has.
@@ -81,23 +84,25 @@ class Suspension : Node, StopNode {
  private:
   // What a task is cancelled with, and where it runs, do not change while it is suspended.
   [[nodiscard]] Scope* scope() const noexcept { return of_task_ ? task_->scope : nullptr; }
-  [[nodiscard]] Scheduler* scheduler() const noexcept { return of_task_ ? task_->scheduler : scheduler_; }
+  [[nodiscard]] Scheduler* scheduler() const noexcept { return of_task_ ? task_->scheduler : StopNode::scheduler; }
+  [[nodiscard]] std::coroutine_handle<> coroutine() const noexcept { return of_task_ ? task_->frame() : stranger_; }
+  [[nodiscard]] bool timed() const noexcept { return time != TimePoint::max(); }
   [[nodiscard]] const Awaited& awaited() const noexcept {
     static_assert(std::is_standard_layout_v<Awaited>);
     return *reinterpret_cast<const Awaited*>(kind);
   }
-  std::uint32_t remove_sources() noexcept;
+  unsigned remove_sources() noexcept;
+  [[nodiscard]] bool give_up(unsigned count) noexcept;
   void resume() noexcept;
-  static void run_node(Node& node) noexcept;
 
-  std::coroutine_handle<> handle_;
-  union {
-    StateBase* task_;
-    Scheduler* scheduler_;  // of a stranger's coroutine, since begin(); null outside any
-  };
-  sync::atomic<std::uint32_t> pending_{0};
+  // In the room that a Timer leaves: a million may wait at a time.
+  sync::atomic<std::uint8_t> pending_{0};
   sync::atomic<Wake> reason_{Wake::none};  // claimed by compare-exchange
   bool of_task_;
+  union {
+    StateBase* task_;
+    std::coroutine_handle<> stranger_;  // a stranger's coroutine, since begin(); its scheduler is the StopNode's
+  };
 };
 
 /// Continues a coroutine that waits for nothing but its turn. It lives in that coroutine's frame.
@@ -121,10 +126,10 @@ struct InlineAwait {
   void disown() noexcept {
     if (adopted) task->role = Role::root;
     adopted = false;
-    task->inline_await = nullptr;
   }
 
-  /// Whether the awaiter's is the only handle of the awaited root, which is in no queue any more: nobody else can see it.
+  /// Whether the awaiter's is the only handle of the awaited root, which is in no queue any more: others get at it through
+  /// that handle or not at all.
   [[nodiscard]] bool only_awaiter_knows() const noexcept {
     // seq_cst: sees the doings of handles that are gone, as in StateBase::drop()
     return task->references.load(std::memory_order_seq_cst) == StateBase::one_handle + StateBase::one_owner;
@@ -142,6 +147,11 @@ struct InlineAwait {
   StateBase* parent;                // the task that awaits it; null for a stranger's coroutine, which waits
   bool adopted = false;             // nobody else knew the awaited root: it runs as a child does, until it suspends
 };
+
+/// Where an adopted task, which has come to its end, goes on: in the one who awaits it.
+[[nodiscard]] inline std::coroutine_handle<> adopter() noexcept {
+  return thread_context().inline_awaits->parent->frame();  // the innermost: what ran above it is over
+}
 
 /// Turns the awaits whose tasks run on this stack into registered ones: something above them is about to suspend.
 void detach_inline_awaits(ThreadContext& context) noexcept;
