@@ -1,4 +1,5 @@
 #include <cohort/detail/completion_set.hpp>
+#include <cohort/detail/prefetch.hpp>
 #include <cohort/detail/sync.hpp>
 
 #include <algorithm>      // for std::any_of
@@ -13,11 +14,7 @@ namespace {
 constexpr std::size_t prefetched_ahead = 8;
 
 void prefetch_after(const std::vector<StateBase*>& states, std::size_t index) noexcept {
-#if defined(__GNUC__)
-  if (index + prefetched_ahead < states.size()) __builtin_prefetch(states[index + prefetched_ahead]);
-#else
-  static_cast<void>(states), static_cast<void>(index);
-#endif
+  if (index + prefetched_ahead < states.size()) prefetch<0, 64>(states[index + prefetched_ahead]);
 }
 
 // Few handles to it: nobody knows it but the one we have it from.

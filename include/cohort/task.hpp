@@ -19,6 +19,8 @@ namespace detail {
 template <class T>
 class TaskAwaiter;
 template <class T>
+class ChildAwaiter;
+template <class T>
 struct Promise;
 
 /// Symmetric transfer of a finished coroutine, to whoever comes next: its parent, or nobody.
@@ -57,7 +59,9 @@ struct PromiseBase {
   // The frame's memory belongs to the state, which outlives it; unless the coroutine could not even be made.
   static void operator delete(void* frame, std::size_t) noexcept {
     StateBase& state = StateBase::of(frame);
-    if (state.role == Role::created) State<T>::end(state);
+    // By the kind, and so not inline: every coroutine would save more registers each time it is resumed.
+    if (state.role == Role::created) [[unlikely]]
+      state.end();
   }
 };
 
@@ -78,8 +82,8 @@ void note_arguments(StateBase& state) noexcept {
 template <class Derived>
 struct AwaitTransform {
   template <class T>
-  [[nodiscard]] TaskAwaiter<T> await_transform(Task<T>&& task) noexcept {
-    return TaskAwaiter<T>(std::move(task));
+  [[nodiscard]] ChildAwaiter<T> await_transform(Task<T>&& task) noexcept {
+    return ChildAwaiter<T>(std::move(task));
   }
 
   template <LibraryAwaitable A>
@@ -222,17 +226,14 @@ class [[nodiscard]] Task {
 
 namespace detail {
 
-/// Runs a task as the child of the coroutine that awaits it.
+/// Runs a task as the child of the coroutine that awaits it. To be awaited at once, to the end: it has nothing to destroy,
+/// which each `co_await` would look for.
 template <class T>
-class [[nodiscard]] TaskAwaiter {
+class [[nodiscard]] ChildAwaiter {
  public:
-  explicit TaskAwaiter(Task<T>&& task) noexcept : child_(TaskAccess::release(task)) {}
-  TaskAwaiter(const TaskAwaiter&) = delete;
-  TaskAwaiter& operator=(const TaskAwaiter&) = delete;
-  ~TaskAwaiter() {
-    if (child_ != nullptr) [[unlikely]]
-      State<T>::drop(*child_);
-  }
+  explicit ChildAwaiter(Task<T>&& task) noexcept : child_(TaskAccess::release(task)) {}
+  ChildAwaiter(const ChildAwaiter&) = delete;
+  ChildAwaiter& operator=(const ChildAwaiter&) = delete;
 
   [[nodiscard]] bool await_ready() const {
     if (child_ == nullptr) [[unlikely]]
@@ -260,10 +261,22 @@ class [[nodiscard]] TaskAwaiter {
 #endif
     }
   }
-  T await_resume() { return take_last_result<T>(*std::exchange(child_, nullptr)); }
+  T await_resume() { return take_last_result<T>(*child_); }
 
- private:
+ protected:
   StateBase* child_;
+};
+
+/// The same, for those who may hold it for some time.
+template <class T>
+class [[nodiscard]] TaskAwaiter : public ChildAwaiter<T> {
+ public:
+  using ChildAwaiter<T>::ChildAwaiter;
+  ~TaskAwaiter() {
+    if (this->child_ != nullptr) [[unlikely]]
+      State<T>::drop(*this->child_);
+  }
+  T await_resume() { return take_last_result<T>(*std::exchange(this->child_, nullptr)); }
 };
 
 inline StateBase& adopt_frame(StateBase& state) noexcept {
