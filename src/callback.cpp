@@ -5,6 +5,7 @@
 #include <exception>  // for std::current_exception
 
 #include "live_schedulers.hpp"
+#include "not_finishing.hpp"
 
 namespace cohort::detail {
 namespace {
@@ -28,9 +29,7 @@ void CallbackList::run() noexcept {
     context.last_deferred_callback = last_;
     return;
   }
-  // A callback is not at the end of anything: what it schedules must be visible to other workers at once.
-  const bool finishing = context.finishing;
-  context.finishing = false;
+  const NotFinishing foreign_code;
   ++context.callback_depth;
   for (Waiter* node = first_; node != nullptr;) {
     Waiter* next = node->after;
@@ -43,7 +42,6 @@ void CallbackList::run() noexcept {
     }
   }
   --context.callback_depth;
-  context.finishing = finishing;
 }
 
 void report_callback_exception(StateBase& state) noexcept {

@@ -17,6 +17,8 @@ bool SleepAwaiter::wait(std::coroutine_handle<> handle) {
     return WaitsFor{.kind = WaitsFor::Kind::time, .time = suspension.deadline()};
   }};
   sleeping_.begin(handle, passing_time);
+  // Nothing will ever end it.
+  if (sleeping_.deadline() == TimePoint::max() && (task == nullptr || task->scope == nullptr)) return true;
   sleeping_.watch_stop();
   sleeping_.watch_deadline();
   return sleeping_.finish();

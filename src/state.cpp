@@ -209,7 +209,8 @@ std::coroutine_handle<> finish_root(StateBase& state) noexcept {
   state.drop(StateBase::one_owner);
 
   if (counters != nullptr) {
-    WorkerCounters::add(counters->left);  // as task_left() does
+    // As task_left() does. A callback may have changed places.
+    WorkerCounters::add(context.counters->left);
   } else {
     home->task_left();
   }

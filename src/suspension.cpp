@@ -2,6 +2,8 @@
 
 #include <utility>  // for std::exchange
 
+#include "not_finishing.hpp"
+
 namespace cohort::detail {
 
 void Suspension::begin(std::coroutine_handle<> handle, const Awaited& awaited) noexcept {
@@ -85,6 +87,7 @@ void Suspension::resume() noexcept {
   if (Scheduler* const resumed_on = scheduler(); resumed_on != nullptr) {
     resumed_on->schedule(*this);
   } else {
+    const NotFinishing foreign_code;
     resume_here(coroutine());
   }
 }

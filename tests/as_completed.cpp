@@ -11,6 +11,7 @@
 #include <chrono>      // for milliseconds
 #include <exception>   // for make_exception_ptr
 #include <future>      // for future_error
+#include <iterator>    // for default_sentinel_t
 #include <list>        // for list
 #include <memory>      // for unique_ptr
 #include <optional>    // for optional
@@ -452,4 +453,39 @@ TEMPLATE_TEST_CASE("as_completed collects what many workers complete, each once"
     for (std::size_t i = 0; each_once && i < values.size(); ++i) each_once = values[i] == 2 * static_cast<int>(i);
     REQUIRE(each_once);
   }
+}
+
+namespace {
+
+/// A range that has but one element at a time, which the next overwrites.
+struct Overwriting {
+  struct Iterator {
+    using value_type = AsyncFuture<int>;
+    using difference_type = std::ptrdiff_t;
+    using iterator_concept = std::input_iterator_tag;
+    Overwriting* range;
+    AsyncFuture<int>& operator*() const { return range->current; }
+    Iterator& operator++() {
+      range->current = --range->left > 0 ? std::move(range->source) : AsyncFuture<int>();
+      return *this;
+    }
+    void operator++(int) { ++*this; }
+    bool operator==(std::default_sentinel_t) const { return range->left == 0; }
+  };
+  Iterator begin() { return {this}; }
+  std::default_sentinel_t end() const { return {}; }
+
+  AsyncFuture<int> source;
+  int left = 2;
+  AsyncFuture<int> current = source;
+};
+
+}  // namespace
+
+TEST_CASE("a future that a range gives twice, one after the other, comes once") {
+  AsyncExecutor executor(1);
+  Overwriting range{.source = executor.submit([] { return 1; })};
+  int count = 0;
+  for (const AsyncFuture<int>& future : as_completed(range)) count += future.get();
+  REQUIRE(count == 1);
 }

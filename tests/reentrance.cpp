@@ -206,6 +206,38 @@ TEST_CASE("callbacks may use the library, their future and their executor", "[R1
   }));
 }
 
+TEST_CASE("a callback may block until those have gone on whom the end of its task has woken", "[R16]") {
+  const int how = GENERATE(0, 1, 2);
+  REQUIRE(ends([&] {
+    AsyncExecutor other(1);
+    AsyncExecutor executor(2);
+    AsyncPromise<void> go;
+    Gate passed;
+    const AsyncFuture<void> opened = go.get_future();
+    const AsyncFuture<void> first = executor.submit([opened]() -> Task<> { co_await opened; });
+    std::atomic<bool> waits = false;
+    std::atomic<bool> at_home = true;
+    const AsyncFuture<void> second = executor.submit([&, first]() -> Task<> {
+      const detail::Scheduler* const home = detail::thread_context().scheduler;
+      waits = true;
+      co_await first;
+      if (detail::thread_context().scheduler != home) at_home = false;
+      passed.open();
+    });
+    const AsyncFuture<void> third = other.submit([second]() -> Task<> { co_await second; });
+    while (!waits) std::this_thread::yield();
+    std::this_thread::sleep_for(10ms);  // by now all are most likely suspended
+    first.add_done_callback([&](const AsyncFuture<void>&) {
+      if (how == 0) passed.wait();
+      if (how == 1) other.shutdown();
+      if (how == 2) sync_wait([]() -> Task<> { co_await sleep_for(10ms); }());
+    });
+    go.set_result();
+    executor.shutdown();
+    if (!at_home) std::abort();
+  }));
+}
+
 TEST_CASE("stop callbacks may use the library, and the future whose task is asked to stop", "[R16]") {
   REQUIRE(ends([&] {
     AsyncExecutor executor(2);

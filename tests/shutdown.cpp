@@ -593,6 +593,26 @@ TEST_CASE("an executor may be destroyed again and again on its own worker", "[sh
 
 // ---- The end of the process ----------------------------------------------------------------------------------------
 
+TEST_CASE("done callbacks that block while other workers end tasks do not keep shutdown from its end", "[shutdown]") {
+  for (int round = 0; round < scaled(60); ++round) {
+    AsyncExecutor side(1);
+    AsyncExecutor executor(2);
+    std::atomic<int> called = 0;
+    constexpr int callbacks = 200;
+    for (int i = 0; i < callbacks; ++i) {
+      const AsyncFuture<void> future = executor.submit([]() -> Task<> { co_await yield(); });
+      future.add_done_callback([&](const AsyncFuture<void>&) {
+        side.submit(answer).wait();  // its worker is somebody else's meanwhile
+        ++called;
+      });
+      for (int k = 0; k < 30; ++k) static_cast<void>(executor.submit(answer));
+    }
+    executor.shutdown();
+    REQUIRE(called == callbacks);
+    REQUIRE(executor.stats().succeeded == 31 * callbacks);
+  }
+}
+
 TEST_CASE("a task may end the process with an executor in a static variable", "[shutdown][process][R14]") {
   SECTION("in a function") {
     REQUIRE(in_child([] {

@@ -9,12 +9,15 @@
 #include <algorithm>  // for max, shuffle
 #include <atomic>     // for atomic
 #include <chrono>     // for durations
+#include <coroutine>  // for coroutine_handle
+#include <exception>  // for terminate
 #include <limits>     // for numeric_limits
 #include <optional>   // for optional
 #include <random>     // for mt19937
 #include <ratio>      // for nano, ratio
 #include <string>     // for string
 #include <thread>     // for this_thread
+#include <utility>    // for exchange
 #include <vector>     // for vector
 
 using namespace cohort;
@@ -422,4 +425,39 @@ TEMPLATE_TEST_CASE("a loop of sleeps of no length does not grow the stack", "", 
   TestType executor(1);
   REQUIRE(executor.submit(body, rounds).get() == rounds);
   REQUIRE(sync_wait(body(rounds)) == rounds);
+}
+
+namespace {
+
+/// A coroutine that knows nothing of cohort, and that goes with this object.
+class Stranded {
+ public:
+  struct promise_type {
+    Stranded get_return_object() noexcept { return Stranded(std::coroutine_handle<promise_type>::from_promise(*this)); }
+    std::suspend_never initial_suspend() const noexcept { return {}; }
+    std::suspend_always final_suspend() const noexcept { return {}; }
+    void return_void() const noexcept {}
+    void unhandled_exception() const noexcept { std::terminate(); }
+  };
+  Stranded(Stranded&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+  Stranded& operator=(Stranded&&) = delete;
+  ~Stranded() {
+    if (handle_) handle_.destroy();
+  }
+  [[nodiscard]] bool done() const { return handle_.done(); }
+
+ private:
+  explicit Stranded(std::coroutine_handle<> handle) noexcept : handle_(handle) {}
+  std::coroutine_handle<> handle_;
+};
+
+Stranded sleep_in_vain() { co_await sleep_for(std::chrono::nanoseconds::max()); }
+
+}  // namespace
+
+TEST_CASE("an endless sleep that nobody can stop does not end") {
+  AsyncExecutor executor(1);
+  std::optional<Stranded> sleeper;
+  executor.submit([&] { sleeper.emplace(sleep_in_vain()); }).get();
+  REQUIRE_FALSE(sleeper->done());
 }

@@ -111,7 +111,6 @@ class [[nodiscard]] StrangersAwaiter {
   [[nodiscard]] bool await_ready() { return static_cast<bool>(awaiter_.await_ready()); }
 
   COHORT_SUSPEND_OUT_OF_LINE std::coroutine_handle<> await_suspend(std::coroutine_handle<> handle) {
-    suspending();
     resumption_.prepare(handle, task_);
     const std::coroutine_handle<> relay = Relay::to(task_->scheduler, &resumption_).handle;
     // From here on this may be gone, unless the stranger says that it has not taken the relay.

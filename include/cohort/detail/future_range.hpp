@@ -4,7 +4,7 @@
 #include <cohort/detail/completion_set.hpp>
 #include <cohort/detail/state.hpp>
 
-#include <ranges>       // for std::ranges::input_range
+#include <ranges>       // for std::ranges::forward_range
 #include <type_traits>  // for std::remove_cvref_t
 #include <vector>       // for std::vector
 
@@ -24,7 +24,8 @@ template <FutureRange Range>
   constexpr bool owned = !std::is_lvalue_reference_v<Range> && !std::ranges::view<std::remove_cvref_t<Range>>;
   Handles handles;
   // Where copies are made of handles that stay, those are two more for one that is in twice.
-  if (!owned && std::is_lvalue_reference_v<std::ranges::range_reference_t<Range>>) handles.if_twice = 3;
+  if (!owned && std::ranges::forward_range<Range> && std::is_lvalue_reference_v<std::ranges::range_reference_t<Range>>)
+    handles.if_twice = 3;
   if constexpr (std::ranges::sized_range<Range>)
     handles.states.reserve(static_cast<std::size_t>(std::ranges::size(range)));
   for (auto&& future : range) {

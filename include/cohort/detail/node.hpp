@@ -8,7 +8,7 @@ struct StateBase;
 /// What a scheduler moves about: something to run once, linked through itself so that queueing never allocates.
 ///
 /// The node lives in what it runs (a task's state, a waiting coroutine's frame), whose owner keeps it alive until it is
-/// run, which may free it. One is made for every call of a coroutine: nothing is set until it is needed.
+/// run, which may free it. One is made for every call of a coroutine: `next` is not set until it is needed.
 struct Node {
   /// What the nodes of one kind do when they are told something; null for what they are never told.
   struct Kind {
@@ -26,7 +26,7 @@ struct Node {
 
   void run() noexcept { kind->run(*this); }
 
-  Node* next;  // in the queue, or among the timers of one time: it is in one place at most
+  Node* next;  // in a queue, or among the timers of a slot, or in another list: in one at a time
   const Kind* kind;
 };
 

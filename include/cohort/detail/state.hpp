@@ -125,7 +125,7 @@ struct alignas(frame_alignment) StateBase : Node {
   Scheduler* scheduler;  // where it runs now
   union {
     std::coroutine_handle<> continuation;  // child: its parent
-    Scheduler* home;                       // root: where it was submitted; null for a promise's
+    Scheduler* home;                       // root, also adopted: where it was submitted; null for a promise's
     Latch* latch;                          // branch
   };
   union {
