@@ -16,6 +16,7 @@
 #include <stdexcept>
 #include <stop_token>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "support.hpp"
@@ -534,18 +535,29 @@ explore::Stranger nap(bool& over) {
   over = true;
 }
 
-// The end of a task arms a timer, in a callback, and hands over to what keeps the worker busy. That goes through no queue,
-// and wakes nobody: the worker that sleeps must be told of the clock by itself.
+// Has somebody nap when it is destroyed.
+struct Napper {
+  explicit Napper(bool* over) : over_(over) {}
+  Napper(Napper&& other) noexcept : over_(std::exchange(other.over_, nullptr)) {}
+  Napper& operator=(Napper&&) = delete;
+  ~Napper() {
+    if (over_ != nullptr) nap(*over_);
+  }
+  bool* over_;
+};
+
+// The end of a task arms a timer, where an argument is destroyed, and hands over to what keeps the worker busy. That goes
+// through no queue, and wakes nobody: the worker that sleeps must be told of the clock by itself.
 const Scenario s15_handed_over("S15-handed-over", "a timer meets the worker that armed it, and was handed what is next",
                                {"in time"}, [] {
                                  explore::Calm calm;
                                  AsyncPromise<int> promise;
                                  AsyncExecutor executor(2);
                                  bool over = false;
-                                 const AsyncFuture<int> first = executor.submit(
-                                     [](AsyncFuture<int> awaited) -> Task<int> { co_return co_await awaited; },
-                                     promise.get_future());
-                                 first.add_done_callback([&over](const auto&) { nap(over); });
+                                 const AsyncFuture<int> first =
+                                     executor.submit([](AsyncFuture<int> awaited,
+                                                        const Napper&) -> Task<int> { co_return co_await awaited; },
+                                                     promise.get_future(), Napper(&over));
                                  const AsyncFuture<void> busy = executor.submit(
                                      [&over](AsyncFuture<int> awaited) -> Task<> {
                                        co_await awaited;
