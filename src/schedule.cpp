@@ -14,9 +14,8 @@ void ScheduleAwaiter::move(std::coroutine_handle<> handle) {
     resumption_.prepare(handle, task_);
     Scheduler* const before = task_->scheduler;
     task_->scheduler = target_;
-    if (task_->role == Role::child || task_->role == Role::child_away) {
+    if (task_->role == Role::child || task_->role == Role::child_away)
       task_->role = target_ == home ? Role::child : Role::child_away;
-    }
     if (before != home) before->guest_left();
   }
   target_->schedule(resumption_);

@@ -591,8 +591,6 @@ TEST_CASE("an executor may be destroyed again and again on its own worker", "[sh
   REQUIRE(eventually([&] { return thread_count() == before; }));
 }
 
-// ---- The end of the process ----------------------------------------------------------------------------------------
-
 TEST_CASE("done callbacks that block while other workers end tasks do not keep shutdown from its end", "[shutdown]") {
   for (int round = 0; round < scaled(60); ++round) {
     AsyncExecutor side(1);
@@ -612,6 +610,8 @@ TEST_CASE("done callbacks that block while other workers end tasks do not keep s
     REQUIRE(executor.stats().succeeded == 31 * callbacks);
   }
 }
+
+// ---- The end of the process ----------------------------------------------------------------------------------------
 
 TEST_CASE("a task may end the process with an executor in a static variable", "[shutdown][process][R14]") {
   SECTION("in a function") {
