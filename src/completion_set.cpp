@@ -23,90 +23,66 @@ bool may_be_twice(const StateBase& state, const Handles& handles) noexcept {
   return (state.references.load(std::memory_order_relaxed) & StateBase::handle_mask) >= handles.if_twice;
 }
 
-// Drops second handles to the same state.
-void remove_repeated(Handles& handles) {
-  std::vector<StateBase*>& states = handles.states;
+}  // namespace
+
+CompletionSet* CompletionSet::create(Handles handles) {
+  CompletionSetOwner set(new CompletionSet(std::move(handles)));
+  set->listen();
+  return set.release();
+}
+
+// One look at each state, which may have to come from far: second handles to it are dropped, and whether it is done now
+// decides whether it is early.
+void CompletionSet::listen() {
+  std::vector<StateBase*>& states = handles_.states;
   std::unordered_set<StateBase*> seen;
-  seen.reserve(states.size());
   std::size_t kept = 0;
-  for (StateBase*& state : states) {
-    if (!may_be_twice(*state, handles) || seen.insert(state).second) std::swap(states[kept++], state);
+  for (std::size_t index = 0; index < states.size(); ++index) {
+    prefetch_after(states, index);
+    StateBase& state = *states[index];
+    if (may_be_twice(state, handles_) && !seen.insert(&state).second) {
+      handles_.take(index)->drop(StateBase::one_handle);
+      continue;
+    }
+    std::swap(states[kept], states[index]);
+    const bool early = state.done();
+    if (!early && entries_.empty()) {
+      entries_.reserve(states.size() - kept);
+      first_entry_ = kept;
+    }
+    if (!early || !entries_.empty()) entries_.emplace_back(*this);
+    if (early) {
+      early_[kept] = true;
+      ++early_left_;
+    } else {
+      ++listening_to_;
+      if (!state.waiters.add(entries_.back())) report(entries_.back());
+    }
+    ++kept;
   }
-  for (std::size_t index = kept; index < states.size(); ++index) states[index]->drop(StateBase::one_handle);
   states.resize(kept);
 }
 
-}  // namespace
-
-// Which of them are done, and whether any may be there twice.
-struct CompletionSet::Survey {
-  explicit Survey(const Handles& handles) : done(handles.states.size()) {
-    const std::vector<StateBase*>& states = handles.states;
-    for (std::size_t index = 0; index < states.size(); ++index) {
-      prefetch_after(states, index);
-      if (may_be_twice(*states[index], handles)) repeated = true;
-      if (!states[index]->done()) continue;
-      done[index] = true;
-      ++done_count;
-    }
-  }
-
-  std::vector<bool> done;
-  std::size_t done_count = 0;
-  bool repeated = false;
-};
-
-CompletionSet* CompletionSet::create(Handles handles) {
-  Survey survey(handles);
-  if (survey.repeated) {
-    remove_repeated(handles);
-    survey = Survey(handles);
-  }
-  auto* const set = new CompletionSet(std::move(handles), std::move(survey));
-  set->listen();
-  return set;
+CompletionSet::Entry::Entry(CompletionSet& owner) noexcept : set(&owner) {
+  notify = [](Waiter& waiter) noexcept {
+    auto& self = static_cast<Entry&>(waiter);
+    self.set->report(self);
+  };
 }
 
-CompletionSet::CompletionSet(Handles&& handles, Survey&& survey)
-    : handles_(std::move(handles)),
-      early_(std::move(survey.done)),
-      early_left_(survey.done_count),
-      entries_(size() - early_left_) {}
-
-// What is done now comes first; then whatever is done while we are at it.
-void CompletionSet::listen() noexcept {
-  references_.fetch_add(entries_.size(), std::memory_order_relaxed);  // relaxed: nobody else knows it yet
-  std::size_t index = 0;
-  for (Entry& entry : entries_) {
-    while (early_[index]) ++index;
-    entry.set = this;
-    entry.index = index++;
-    entry.notify = [](Waiter& waiter) noexcept {
-      auto& reported = static_cast<Entry&>(waiter);
-      CompletionSet& owner = *reported.set;
-      owner.done(reported);
-      owner.drop_reference();
-    };
-    if (!handles_.states[entry.index]->waiters.add(entry)) {
-      done(entry);
-      drop_reference();
-    }
+// The consumer may be gone as soon as it is counted, and the set with him, unless it is the last that is waited for.
+void CompletionSet::report(Entry& entry) noexcept {
+  Waiter* before = done_.load(std::memory_order_relaxed);  // relaxed: the exchange decides
+  do {
+    entry.before = before;
+    // release: pairs with next_done()
+  } while (!done_.compare_exchange_weak(before, &entry, std::memory_order_release, std::memory_order_relaxed));
+  if (!reports_.add()) return;
+  if (consumer_ != nullptr) {
+    consumer_->wake(*consumer_);
+  } else {
+    delete this;
   }
-}
-
-void CompletionSet::done(Entry& entry) noexcept {
-  Consumer* woken = nullptr;
-  {
-    std::lock_guard lock(mutex_);
-    (last_done_ != nullptr ? last_done_->next_done : first_done_) = &entry;
-    last_done_ = &entry;
-    ++ready_;
-    if (consumer_ != nullptr && ready_ >= consumer_->wanted) {
-      woken = std::exchange(consumer_, nullptr);
-      woken->waiting = false;
-    }
-  }
-  if (woken != nullptr) woken->wake(*woken);
 }
 
 std::size_t CompletionSet::next_done() noexcept {
@@ -117,12 +93,16 @@ std::size_t CompletionSet::next_done() noexcept {
     prefetch_after(handles_.states, early_index_);  // most likely it comes next
     return early_index_++;
   }
-  std::lock_guard lock(mutex_);
-  const Entry& entry = *first_done_;
-  first_done_ = entry.next_done;
-  if (first_done_ == nullptr) last_done_ = nullptr;
-  --ready_;
-  return entry.index;
+  ++late_given_out_;
+  if (late_ == nullptr) {
+    // acquire: pairs with report()
+    for (Waiter* newest = done_.exchange(nullptr, std::memory_order_acquire); newest != nullptr;) {
+      Waiter* const before = std::exchange(newest->before, late_);
+      late_ = std::exchange(newest, before);
+    }
+  }
+  const Waiter* const oldest = std::exchange(late_, late_->before);
+  return first_entry_ + static_cast<std::size_t>(static_cast<const Entry*>(oldest) - entries_.data());
 }
 
 Handles CompletionSet::take_all() noexcept {
@@ -130,19 +110,14 @@ Handles CompletionSet::take_all() noexcept {
   return std::move(handles_);
 }
 
-std::size_t CompletionSet::unfinished() noexcept {
-  std::lock_guard lock(mutex_);
-  return size() - given_out_ - early_left_ - ready_;
-}
+std::size_t CompletionSet::unfinished() const noexcept { return listening_to_ - reports_.count(); }
 
 // What is not given out is not reported to anybody any more. A report that is under way still comes to its entry.
 void CompletionSet::stop_listening() noexcept {
-  std::size_t removed = 0;
-  for (Entry& entry : entries_) {
-    StateBase* const state = handles_.states[entry.index];
-    if (state != nullptr && state->waiters.remove(entry)) ++removed;
+  for (std::size_t index = 0; index < entries_.size() && unfinished() != 0; ++index) {
+    StateBase* const state = handles_.states[first_entry_ + index];
+    if (state != nullptr && !early_[first_entry_ + index] && state->waiters.remove(entries_[index])) --listening_to_;
   }
-  references_.fetch_sub(removed, std::memory_order_relaxed);  // relaxed: ours remains
 }
 
 void CompletionSet::abandon(bool cancels) noexcept {
@@ -154,30 +129,15 @@ void CompletionSet::abandon(bool cancels) noexcept {
       if (cancels && *handle != nullptr) cancel(**handle);
     }
   }
-  drop_reference();
-}
-
-void CompletionSet::drop_reference() noexcept {
-  if (references_.fetch_sub(1, std::memory_order_seq_cst) == 1) delete this;  // the last sees what all others did
+  consumer_ = nullptr;
+  if (!reports_.wait_for(listening_to_)) delete this;
 }
 
 // True when the consumer will be woken; false when there is enough already.
 bool CompletionSet::start_waiting(Consumer& consumer, std::size_t count) noexcept {
   if (has_early(count)) return false;
-  std::lock_guard lock(mutex_);
-  if (early_left_ + ready_ >= count) return false;
-  consumer.wanted = count - early_left_;
-  consumer.waiting = true;
   consumer_ = &consumer;
-  return true;
-}
-
-// True when the consumer will not be woken any more.
-bool CompletionSet::stop_waiting(Consumer& consumer) noexcept {
-  std::lock_guard lock(mutex_);
-  if (!std::exchange(consumer.waiting, false)) return false;
-  consumer_ = nullptr;
-  return true;
+  return reports_.wait_for(late_given_out_ + (count - early_left_));
 }
 
 bool CompletionSet::wait_blocking(std::size_t count, TimePoint deadline) {
@@ -198,7 +158,7 @@ bool CompletionSet::wait_blocking(std::size_t count, TimePoint deadline) {
     blocked.wait.end_elsewhere();
   block(blocked.wait);
   if (blocked.wait.over()) return true;
-  if (stop_waiting(blocked)) {
+  if (stop_waiting()) {
     if (deadline == TimePoint::max()) throw_never_done();
     return false;
   }
@@ -223,21 +183,21 @@ bool CompletionSet::Ready::Awaiter::wait(std::coroutine_handle<> handle) {
       .remove =
           [](Suspension& suspension) noexcept {
             auto& self = static_cast<Wait&>(suspension);
-            return self.set->stop_waiting(self);
+            return self.set->stop_waiting();
           },
       .waits_for = [](const Suspension&) noexcept { return WaitsFor{.kind = WaitsFor::Kind::futures}; }};
-  wait_.begin(handle, futures);
-  wait_.add_source();
+  Suspension::Registration registration(wait_, handle, futures);
+  registration.add_source();
   if (!wait_.set->start_waiting(wait_, count_)) {
     wait_.fire(Wake::ready);
   } else if (timed && wait_.deadline() <= now()) {
-    wait_.add_source();
+    registration.add_source();
     wait_.fire(Wake::timed_out);
   } else {
-    wait_.watch_stop();
-    wait_.watch_deadline();
+    registration.watch_stop();
+    registration.watch_deadline();
   }
-  return wait_.finish();
+  return registration.finish();
 }
 
 }  // namespace cohort::detail

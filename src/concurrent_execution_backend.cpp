@@ -109,8 +109,8 @@ class [[nodiscard]] ProcessRun : detail::Process {
   bool begin(std::coroutine_handle<> handle, detail::Suspension& suspension) noexcept {
     static constexpr detail::Suspension::Awaited an_end;
     suspension_ = &suspension;
-    suspension.begin(handle, an_end);
-    suspension.add_source();
+    detail::Suspension::Registration registration(suspension, handle, an_end);
+    registration.add_source();
     ended = [](detail::Process& process) noexcept {
       static_cast<ProcessRun&>(process).suspension_->fire(detail::Wake::ready);
     };
@@ -123,7 +123,7 @@ class [[nodiscard]] ProcessRun : detail::Process {
       error_ = std::current_exception();
       suspension.fire(detail::Wake::ready);
     }
-    return suspension.finish();
+    return registration.finish();
   }
 
   detail::ProcessMonitor* monitor_;

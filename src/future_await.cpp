@@ -84,15 +84,14 @@ std::coroutine_handle<> FutureAwaiterBase::wait(std::coroutine_handle<> handle) 
     }
     if (parent == nullptr && thread_context().scheduler == nullptr) throw_needs_scheduler("a wait with a timeout");
   }
-  begin_wait(handle);
-  return wait_.finish() ? std::noop_coroutine() : handle;
+  return begin_wait(handle).finish() ? std::noop_coroutine() : handle;
 }
 
 TimePoint FutureAwaiterBase::deadline() const noexcept {
   return timed_ ? static_cast<const TimedFutureAwaiterBase*>(this)->deadline_ : TimePoint::max();
 }
 
-void FutureAwaiterBase::begin_wait(std::coroutine_handle<> handle) noexcept {
+Suspension::Registration FutureAwaiterBase::begin_wait(std::coroutine_handle<> handle) noexcept {
   ::new (static_cast<void*>(&wait_)) Wait(*this);
   waited_ = true;
   wake_ = Wake::none;
@@ -107,17 +106,17 @@ void FutureAwaiterBase::begin_wait(std::coroutine_handle<> handle) noexcept {
           [](const Suspension& suspension) noexcept {
             return WaitsFor::future_of(*static_cast<const Wait&>(suspension).awaiter->task);
           }};
-  wait_.begin(handle, a_future);
-  wait_.add_source();
+  Suspension::Registration registration(wait_, handle, a_future);
+  registration.add_source();
   if (!task->waiters.add(wait_)) wait_.fire(Wake::ready);
-  if (!deaf_) wait_.watch_stop();
-  wait_.watch_deadline();
+  if (!deaf_) registration.watch_stop();
+  registration.watch_deadline();
+  return registration;
 }
 
 void InlineAwait::detach() noexcept {
   auto& self = static_cast<FutureAwaiterBase&>(*this);
-  self.begin_wait(parent->frame());
-  self.wait_.finish_detached();
+  self.begin_wait(parent->frame()).finish_detached();
 }
 
 void end_adopted_for_all(const InlineAwait& await) noexcept {

@@ -46,8 +46,8 @@ bool Semaphore::Awaiter::wait(std::coroutine_handle<> handle) noexcept {
           },
       .waits_for =
           [](const detail::Suspension&) noexcept { return detail::WaitsFor{.kind = detail::WaitsFor::Kind::permit}; }};
-  waiting_.begin(handle, a_permit);
-  waiting_.watch_stop();  // first: with a stop requested already, no permit is taken
+  detail::Suspension::Registration registration(waiting_, handle, a_permit);
+  registration.watch_stop();  // first: with a stop requested already, no permit is taken
   if (waiting_.reason() == Wake::none) {
     std::lock_guard lock(semaphore.mutex_);
     if (semaphore.free_ > 0) {
@@ -57,11 +57,11 @@ bool Semaphore::Awaiter::wait(std::coroutine_handle<> handle) noexcept {
         taken_ = true;
       }
     } else {
-      waiting_.add_source();
+      registration.add_source();
       semaphore.waiting_.push_back(waiting_);
     }
   }
-  return waiting_.finish();
+  return registration.finish();
 }
 
 }  // namespace cohort

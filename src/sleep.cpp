@@ -16,12 +16,12 @@ bool SleepAwaiter::wait(std::coroutine_handle<> handle) {
   static constexpr Suspension::Awaited passing_time{.waits_for = [](const Suspension& suspension) noexcept {
     return WaitsFor{.kind = WaitsFor::Kind::time, .time = suspension.deadline()};
   }};
-  sleeping_.begin(handle, passing_time);
+  Suspension::Registration registration(sleeping_, handle, passing_time);
   // Nothing will ever end it.
   if (sleeping_.deadline() == TimePoint::max() && (task == nullptr || task->scope == nullptr)) return true;
-  sleeping_.watch_stop();
-  sleeping_.watch_deadline();
-  return sleeping_.finish();
+  registration.watch_stop();
+  registration.watch_deadline();
+  return registration.finish();
 }
 
 void YieldAwaiter::go_last(std::coroutine_handle<> handle) {

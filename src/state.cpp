@@ -60,11 +60,10 @@ void drop_unstarted(StateBase& state) noexcept {
 void publish(StateBase& state) noexcept {
   if (state.waiters.close_if_empty()) [[likely]]
     return;
-  state.waiters.close();
   // Those who wait are woken first; callbacks, which may take their time, come after, in the order in which they were
   // added.
   CallbackList callbacks;
-  while (Waiter* waiter = state.waiters.pop()) {
+  for (Waiter* waiter = state.waiters.close_and_pop(); waiter != nullptr; waiter = state.waiters.pop()) {
     if (waiter->notify != nullptr) {
       waiter->notify(*waiter);
     } else {

@@ -6,23 +6,40 @@
 
 namespace cohort::detail {
 
-void Suspension::begin(std::coroutine_handle<> handle, const Awaited& awaited) noexcept {
+Suspension::Registration::Registration(Suspension& suspension, std::coroutine_handle<> handle,
+                                       const Awaited& awaited) noexcept
+    : suspension_(&suspension) {
   suspending();
-  kind = &awaited.node;
-  if (!of_task_) {
-    stranger_ = handle;
-    StopNode::scheduler = thread_context().scheduler;
+  suspension.kind = &awaited.node;
+  if (!suspension.of_task_) {
+    suspension.stranger_ = handle;
+    suspension.StopNode::scheduler = thread_context().scheduler;
   }
-  pending_.store(1, std::memory_order_relaxed);  // relaxed, here and in add_source(): not registered anywhere yet
+  suspension.pending_.store(all_counts, std::memory_order_relaxed);  // relaxed: not registered anywhere yet
 }
 
-void Suspension::add_source() noexcept { pending_.fetch_add(1, std::memory_order_relaxed); }
-
-void Suspension::watch_stop() noexcept {
-  Scope* const stopped_with = scope();
+void Suspension::Registration::watch_stop() noexcept {
+  Scope* const stopped_with = suspension_->scope();
   if (stopped_with == nullptr) return;
   add_source();
-  if (!stopped_with->add(*this)) fire(Wake::stopped);
+  if (!stopped_with->add(*suspension_)) suspension_->fire(Wake::stopped);
+}
+
+void Suspension::Registration::watch_deadline() noexcept {
+  if (!suspension_->timed()) return;
+  add_source();
+  suspension_->scheduler()->arm(*suspension_);
+}
+
+bool Suspension::Registration::finish() noexcept {
+  // After the registrations: of a source that claims and one that registers, one sees the other. A source that claims later
+  // removes the others itself; they are all registered by now.
+  if (suspension_->reason_.load(std::memory_order_seq_cst) != Wake::none) counts_ += suspension_->remove_sources();
+  return !suspension_->give_up(counts_);
+}
+
+void Suspension::Registration::finish_detached() noexcept {
+  if (!finish()) suspension_->resume();
 }
 
 void Suspension::fire_stop(Node& node) noexcept { static_cast<Suspension&>(node).fire(Wake::stopped); }
@@ -37,15 +54,9 @@ void Suspension::describe_wait(const Node& node, ScopeReport& report) noexcept {
   report.add(waits);
 }
 
-void Suspension::watch_deadline() noexcept {
-  if (!timed()) return;
-  add_source();
-  scheduler()->arm(*this);
-}
-
 bool Suspension::claim(Wake reason) noexcept {
   Wake none = Wake::none;
-  // Before the look for the other sources: see finish(). relaxed: who comes too late just goes.
+  // Before the look for the other sources: see Registration::finish(). relaxed: who comes too late just goes.
   return reason_.compare_exchange_strong(none, reason, std::memory_order_seq_cst, std::memory_order_relaxed);
 }
 
@@ -64,23 +75,12 @@ void Suspension::settle() noexcept { release(remove_sources() + 1); }
 
 // True for whoever gives up the last: that one sees what all others did, and nobody else touches this any more.
 bool Suspension::give_up(unsigned count) noexcept {
-  return pending_.fetch_sub(static_cast<std::uint8_t>(count), std::memory_order_seq_cst) == count;
+  return pending_.load(std::memory_order_seq_cst) == count ||
+         pending_.fetch_sub(static_cast<std::uint8_t>(count), std::memory_order_seq_cst) == count;
 }
 
 void Suspension::release(unsigned count) noexcept {
   if (give_up(count)) resume();
-}
-
-bool Suspension::finish() noexcept {
-  unsigned count = 1;
-  // After the registrations: of a source that claims and one that registers, one sees the other. A source that claims later
-  // removes the others itself; they are all registered by now.
-  if (reason_.load(std::memory_order_seq_cst) != Wake::none) count += remove_sources();
-  return !give_up(count);
-}
-
-void Suspension::finish_detached() noexcept {
-  if (!finish()) resume();
 }
 
 void Suspension::resume() noexcept {

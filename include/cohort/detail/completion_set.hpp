@@ -6,13 +6,13 @@
 #include <cohort/detail/state.hpp>
 #include <cohort/detail/suspension.hpp>
 #include <cohort/detail/sync.hpp>
+#include <cohort/detail/tally.hpp>
 #include <cohort/duration.hpp>
 
 #include <coroutine>  // for std::coroutine_handle
 #include <cstddef>    // for std::size_t
 #include <cstdint>    // for std::uint64_t
 #include <memory>     // for std::unique_ptr
-#include <mutex>      // for std::lock_guard
 #include <utility>    // for std::exchange
 #include <vector>     // for std::vector
 
@@ -40,13 +40,15 @@ struct Handles {
 /// of.
 ///
 /// Each future is waited for once, however many times somebody asks for the next: O(1) per future in all. Several
-/// threads may complete futures at the same time; one consumer asks.
+/// threads may complete futures at the same time; one consumer asks. What is done is a stack, with the newest on top, to
+/// which they push and which the consumer takes as a whole; a Tally tells who wakes him.
 ///
-/// *Lifetime*: reference-counted, by the consumer and by each future that is waited for, so that one who is about to
-/// report is never waited for.
+/// *Lifetime*: until the consumer has abandoned it and the last of those who are about to report has; nobody waits for
+/// them.
 class CompletionSet {
  public:
   /// Takes over `handles`; those to a future that is in already are dropped. Done futures come first, in order.
+  /// *Throws*: `std::bad_alloc`.
   [[nodiscard]] static CompletionSet* create(Handles handles);
 
   CompletionSet(const CompletionSet&) = delete;
@@ -60,7 +62,7 @@ class CompletionSet {
   /// How many futures there are.
   [[nodiscard]] std::size_t size() const noexcept { return handles_.states.size(); }
   /// How many are not done.
-  [[nodiscard]] std::size_t unfinished() noexcept;
+  [[nodiscard]] std::size_t unfinished() const noexcept;
 
   /// The next that is done, with its handle. One must be ready: see Ready.
   [[nodiscard]] StateBase* take() noexcept { return handles_.take(next_done()); }
@@ -80,47 +82,42 @@ class CompletionSet {
   class Ready;
 
  private:
+  // Waits for one future. Of one that is done, `before` links it with the one that was done before it.
   struct Entry : Waiter {
-    Entry() = default;
-    Entry* next_done = nullptr;
-    CompletionSet* set = nullptr;
-    std::size_t index = 0;  // of its handle
+    explicit Entry(CompletionSet& owner) noexcept;
+    CompletionSet* set;
   };
   // Who waits for more.
   struct Consumer {
     void (*wake)(Consumer&) noexcept = nullptr;
-    std::size_t wanted = 0;
-    bool waiting = false;
   };
 
-  struct Survey;
-
-  CompletionSet(Handles&& handles, Survey&& survey);
+  explicit CompletionSet(Handles&& handles) : handles_(std::move(handles)), early_(size()) {}
   ~CompletionSet() = default;
 
-  void listen() noexcept;
+  void listen();
+  void report(Entry& entry) noexcept;
   [[nodiscard]] std::size_t next_done() noexcept;
   void stop_listening() noexcept;
-  void done(Entry& entry) noexcept;
   [[nodiscard]] bool start_waiting(Consumer& consumer, std::size_t count) noexcept;
-  bool stop_waiting(Consumer& consumer) noexcept;
-  void drop_reference() noexcept;
+  [[nodiscard]] bool stop_waiting() noexcept { return reports_.withdraw(); }
 
   // The consumer's.
   Handles handles_;              // null when given out
   std::vector<bool> early_;      // which were done from the beginning,
-  std::size_t early_left_;       // how many of them have not been given out,
+  std::size_t early_left_ = 0;   // how many of them have not been given out,
   std::size_t early_index_ = 0;  // and where the next of these is, or before it
   std::size_t given_out_ = 0;
+  std::size_t late_given_out_ = 0;  // of these, not early
+  Waiter* late_ = nullptr;          // taken from done_, oldest first
 
-  std::vector<Entry> entries_;  // of all others
-  sync::atomic<std::size_t> references_{1};
-  sync::mutex mutex_;
-  // Under the mutex: those that were done later and not given out, and how many.
-  Entry* first_done_ = nullptr;
-  Entry* last_done_ = nullptr;
-  std::size_t ready_ = 0;
-  Consumer* consumer_ = nullptr;
+  std::vector<Entry> entries_;    // of the first that was not done from the beginning, and of all behind it
+  std::size_t first_entry_ = 0;   // the index of that
+  std::size_t listening_to_ = 0;  // how many report, or have reported
+
+  sync::atomic<Waiter*> done_{nullptr};  // the newest of those that were not early, and are not in late_
+  Tally<> reports_;                      // of those, or of the end of all: then the last deletes the set
+  Consumer* consumer_ = nullptr;         // written before he waits, read by the report that wakes him; null at the end
 };
 
 class [[nodiscard]] CompletionSet::Ready {

@@ -42,6 +42,10 @@ class FlaggedList {
   static constexpr std::uintptr_t marked = 2;
   static constexpr std::uintptr_t void_mark = 8;  // beside `marked`, by mark_void()
 
+  FlaggedList() = default;
+  /// With flags from the beginning. A list that is `marked` takes less to lock, also where that says nothing.
+  explicit constexpr FlaggedList(std::uintptr_t flags_set) noexcept : word_(flags_set) {}
+
   [[nodiscard]] bool has(std::uintptr_t flag) const noexcept {
     return (word_.load(std::memory_order_acquire) & flag) != 0;  // acquire: pairs with what set the flag
   }
@@ -111,6 +115,14 @@ class FlaggedList {
     return false;
   }
 
+  /// Closes the list, and takes the first element out; null when there is none.
+  [[nodiscard]] T* close_and_pop() noexcept {
+    const std::uintptr_t word = lock();
+    T* first = pointer(word);
+    unlock(closed | (first != nullptr ? without(word, *first) : word));
+    return first;
+  }
+
   /// Takes the first element out; null when there is none.
   [[nodiscard]] T* pop() noexcept {
     // acquire: as in has(), whose answer is read after this one
@@ -153,8 +165,12 @@ class FlaggedList {
 
   // release: what was done under the lock, and before closing, is seen by the next to look.
   void unlock(std::uintptr_t word) noexcept {
+    if ((word & marked) != 0) {
+      word_.store(word, std::memory_order_release);  // nobody else changes anything while it is locked
+      return;
+    }
     std::uintptr_t current = word | locked;
-    // mark() does not take the lock: keep what it set meanwhile.
+    // mark() does not take the lock: keep what it set meanwhile. release: as above
     while (!word_.compare_exchange_weak(current, word | (current & (marked | void_mark)), std::memory_order_release,
                                         std::memory_order_relaxed)) {
     }

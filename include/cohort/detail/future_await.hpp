@@ -162,7 +162,7 @@ class FutureAwaiterBase : protected InlineAwait {
   bool may_run_inline(const ThreadContext& context) const noexcept;
   std::coroutine_handle<> run_inline(ThreadContext& context) noexcept;
   std::coroutine_handle<> wait(std::coroutine_handle<> handle);
-  void begin_wait(std::coroutine_handle<> handle) noexcept;
+  [[nodiscard]] Suspension::Registration begin_wait(std::coroutine_handle<> handle) noexcept;
   [[nodiscard]] TimePoint deadline() const noexcept;
 
   [[nodiscard]] bool asked_to_stop() const noexcept { return !deaf_ && detail::asked_to_stop(parent); }

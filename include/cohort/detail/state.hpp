@@ -112,7 +112,8 @@ struct alignas(frame_alignment) StateBase : Node {
     return (references.load(std::memory_order_seq_cst) & handle_mask) == one_handle;
   }
 
-  FlaggedList<Waiter> waiters;  // closed: done. Closing it publishes outcome, result and error
+  // Closed: done; closing it publishes outcome, result and error. Its mark says nothing.
+  FlaggedList<Waiter> waiters{FlaggedList<Waiter>::marked};
   sync::atomic<std::uint64_t> references{
       0};           // handles in the low half; in the high half those who run or queue the task
   Scope own_scope;  // a root's or branch's own, when it is cancelled by itself

@@ -19,10 +19,10 @@ enum class Wake : std::uint8_t { none, ready, stopped, timed_out };
 /// A coroutine that waits for the first of several things: what it awaits, a stop of its task, a deadline.
 ///
 /// It lives in the frame of the coroutine that waits. Each thing that may wake it is a *source* and holds one count of
-/// `pending_`; registration holds one more. The first source to claim() decides why the coroutine goes on, and takes
-/// the others out of where they are registered. Every source either is taken out or fires exactly once, and gives up
-/// its count either way; whoever gives up the last count resumes the coroutine. So nothing points into the frame once
-/// it runs again, and nobody ever waits for a callback in flight.
+/// `pending_`, which it has from the Registration, which holds the others. The first source to claim() decides why the
+/// coroutine goes on, and takes the others out of where they are registered. Every source either is taken out or fires
+/// exactly once, and gives up its count either way; whoever gives up the last count resumes the coroutine. So nothing
+/// points into the frame once it runs again, and nobody ever waits for a callback in flight.
 class Suspension : Timer {
   static void go_on(Node& node) noexcept;
   static void fire_stop(Node& node) noexcept;
@@ -50,24 +50,6 @@ class Suspension : Timer {
   /// Until when it waits; max() when for ever.
   [[nodiscard]] TimePoint deadline() const noexcept { return time; }
 
-  /// Begins registration, for the coroutine `handle`.
-  void begin(std::coroutine_handle<> handle, const Awaited& awaited) noexcept;
-
-  /// Adds the count of the awaited thing, before it is registered; pairs with fire() or a successful removal.
-  void add_source() noexcept;
-
-  /// Also wakes when the task is asked to stop.
-  void watch_stop() noexcept;
-  /// Also wakes when its deadline has passed, if it has one. Needs a scheduler.
-  void watch_deadline() noexcept;
-
-  /// Ends registration, inside `await_suspend`: false when the coroutine is to go on at once. After true nothing of the
-  /// awaiter may be touched.
-  [[nodiscard]] bool finish() noexcept;
-
-  /// Ends registration of a coroutine that has been suspended for some time: resumes it if it is to go on.
-  void finish_detached() noexcept;
-
   /// By a source: true for the first, which must then call settle(); the others just release().
   [[nodiscard]] bool claim(Wake reason) noexcept;
   /// By the source that claimed: takes the other sources out, and gives up its own count.
@@ -80,6 +62,8 @@ class Suspension : Timer {
   [[nodiscard]] Wake reason() const noexcept {
     return reason_.load(std::memory_order_relaxed);
   }  // relaxed: resumed after
+
+  class Registration;
 
  private:
   // What a task is cancelled with, and where it runs, do not change while it is suspended.
@@ -103,6 +87,34 @@ class Suspension : Timer {
     StateBase* task_;
     std::coroutine_handle<> stranger_;  // a stranger's coroutine, since begin(); its scheduler is the StopNode's
   };
+};
+
+/// The registration of a suspension with all that may wake it, inside `await_suspend`.
+class Suspension::Registration {
+ public:
+  /// Begins it, for the coroutine `handle`.
+  Registration(Suspension& suspension, std::coroutine_handle<> handle, const Awaited& awaited) noexcept;
+
+  /// Gives a count to the awaited thing, before it is registered; pairs with fire() or a successful removal.
+  void add_source() noexcept { --counts_; }
+
+  /// Also wakes when the task is asked to stop.
+  void watch_stop() noexcept;
+  /// Also wakes when its deadline has passed, if it has one. Needs a scheduler.
+  void watch_deadline() noexcept;
+
+  /// Ends registration: false when the coroutine is to go on at once. After true nothing of the awaiter may be touched.
+  [[nodiscard]] bool finish() noexcept;
+
+  /// Ends registration of a coroutine that has been suspended for some time: resumes it if it is to go on.
+  void finish_detached() noexcept;
+
+ private:
+  // What it awaits, the end of that, a stop and a deadline are the most that there is; and one is the registration's own.
+  static constexpr std::uint8_t all_counts = 5;
+
+  Suspension* suspension_;
+  unsigned counts_ = all_counts;  // not given to a source
 };
 
 /// Continues a coroutine that waits for nothing but its turn. It lives in that coroutine's frame.
