@@ -86,8 +86,7 @@ void block(BlockingWait& wait) noexcept {
   context.scheduler->block(wait);
 }
 
-bool wait_until_done(StateBase& state, TimePoint deadline) {
-  if (state.done()) return true;
+bool wait_while_not_done(StateBase& state, TimePoint deadline) {
   ThreadContext& context = thread_context();
   if (context.current == &state.own_scope || BlockedTask::any_is(context.blocked, state.own_scope))
     throw_would_deadlock();

@@ -145,7 +145,7 @@ TEST_CASE("ten million tasks need no more memory than a few", "[R1][R8]") {
 
 TEST_CASE("executors are made and destroyed a hundred thousand times", "[R5][R8]") {
   const int rounds = thread_sanitizer ? 1'000 : address_sanitizer ? 2'000 : optimized ? 100'000 : 30'000;
-  const std::ptrdiff_t threads = thread_count();
+  const std::ptrdiff_t threads = settled_thread_count();
   std::atomic<int> ran{0};
   { const AsyncExecutor once(2); }
   const Growth growth;

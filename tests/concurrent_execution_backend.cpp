@@ -693,7 +693,7 @@ TEST_CASE("shutdown cancels all and waits, and a borrowed executor goes on", "[b
 }
 
 TEST_CASE("a backend with an executor of its own takes it down", "[backend][shutdown]") {
-  const std::ptrdiff_t before = thread_count();
+  const std::ptrdiff_t before = settled_thread_count();
   {
     ConcurrentExecutionBackend backend(ExecutorOptions{.max_workers = 3});
     REQUIRE(run(backend, program("", "true")).state == TaskState::done);

@@ -453,7 +453,7 @@ TEST_CASE("exceptions from callbacks, whoever calls them, go to on_unhandled_exc
 
 TEST_CASE("an exception from on_worker_start, of whichever worker, leaves nothing behind", "[R10]") {
   { const AsyncExecutor once(1); }
-  const std::ptrdiff_t threads = thread_count();
+  const std::ptrdiff_t threads = settled_thread_count();
   for (std::size_t which = 0; which < 4; ++which) {
     std::atomic<int> destroyed{0};
     const std::string outcome = thrown_by([&] {

@@ -161,7 +161,7 @@ bool has_children() {
 TEST_CASE("an executor whose threads cannot all be made is not made, and none is left", "[R10]") {
   if (!can_refuse_threads()) return;
   { const AsyncExecutor once(1); }  // what is made once and kept
-  const std::ptrdiff_t before = thread_count();
+  const std::ptrdiff_t before = settled_thread_count();
   for (int room = 0; room < 4; ++room) {
     std::atomic<int> started{0};
     ExecutorOptions options;
@@ -354,7 +354,7 @@ TEST_CASE("an executor may be shut down in a sync_wait by one of several that it
 TEST_CASE("where no thread can be made for programs these fail, and the next ones work", "[R10]") {
   if (!can_refuse_threads()) return;
   const bool without_pidfd = GENERATE(false, true);
-  const std::ptrdiff_t threads = thread_count();
+  const std::ptrdiff_t threads = settled_thread_count();
   AsyncExecutor executor(1);
   for (int room = 0; room < 3; ++room) {
     ConcurrentExecutionBackend backend(executor);

@@ -242,6 +242,29 @@ TEMPLATE_TEST_CASE("next is empty at the end of a map and ever after", "", Async
   }
 }
 
+TEST_CASE("the next of a map can be made a task, and a stranger's coroutine can await it") {
+  AsyncExecutor executor(1);
+  ResultStream<int> stream = executor.map(twice, std::vector{1, 2, 3});
+  Task<std::optional<int>> first = stream.next();
+  REQUIRE(executor.submit(std::move(first)).get() == 2);
+  const auto with_a_timer = executor.submit(
+      [](ResultStream<int>* results) -> Task<std::size_t> {
+        co_return (co_await when_any(results->next(), sleep_for(1h))).index;
+      },
+      &stream);
+  REQUIRE(with_a_timer.get() == 0);
+
+  std::atomic<int> seen{0};
+  const auto await_all = [](ResultStream<int>& results, std::atomic<int>& sum, Gate& done) -> Detached {
+    while (std::optional<int> value = co_await results.next()) sum += *value;
+    done.open();
+  };
+  Gate done;
+  await_all(stream, seen, done);
+  done.wait();
+  REQUIRE(seen == 6);
+}
+
 TEMPLATE_TEST_CASE("a map of void results gives true for each and then false", "", AsyncExecutor, ManualExecutor) {
   TestType executor(2);
   std::atomic<int> ran{0};

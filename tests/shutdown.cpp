@@ -73,7 +73,7 @@ TEST_CASE("shutdown waits for tasks that wait for something outside", "[shutdown
 }
 
 TEST_CASE("shutdown joins the workers", "[shutdown]") {
-  const std::ptrdiff_t before = thread_count();
+  const std::ptrdiff_t before = settled_thread_count();
   AsyncExecutor executor(4);
   (void)executor.submit(answer_later);
   executor.shutdown();
@@ -323,7 +323,7 @@ TEST_CASE("of several threads that shut down each one waits", "[shutdown][thread
 
 TEST_CASE("a worker may shut down its own executor", "[shutdown][worker][R5]") {
   const std::size_t workers = GENERATE(std::size_t{1}, std::size_t{2});
-  const std::ptrdiff_t before = thread_count();
+  const std::ptrdiff_t before = settled_thread_count();
   std::atomic<int> ran = 0;
   std::string refused;
   std::vector<AsyncFuture<void>> queued;
@@ -507,7 +507,7 @@ TEST_CASE("a task is either accepted and ends or refused while shutdown races wi
 // ---- Destruction on the executor's own thread ----------------------------------------------------------------------
 
 TEST_CASE("an executor may be destroyed on its own worker by its last task", "[shutdown][worker][R5]") {
-  const std::ptrdiff_t before = thread_count();
+  const std::ptrdiff_t before = settled_thread_count();
   const std::size_t workers = GENERATE(std::size_t{1}, std::size_t{3});
   AsyncFuture<int> future;
   std::vector<AsyncFuture<int>> queued;
@@ -582,7 +582,7 @@ TEST_CASE("an executor may be destroyed on the worker of another", "[shutdown][w
 }
 
 TEST_CASE("an executor may be destroyed again and again on its own worker", "[shutdown][worker][scale][R5]") {
-  const std::ptrdiff_t before = thread_count();
+  const std::ptrdiff_t before = settled_thread_count();
   for (int i = 0; i < scaled(300); ++i) {
     auto executor = std::make_shared<AsyncExecutor>(2);
     AsyncExecutor& reference = *executor;

@@ -270,6 +270,16 @@ inline std::ptrdiff_t thread_count() {
   return std::distance(std::filesystem::directory_iterator("/proc/self/task"), std::filesystem::directory_iterator());
 }
 
+/// The same, once those threads are gone that have been joined a moment ago: the system counts them a little longer.
+inline std::ptrdiff_t settled_thread_count() {
+  for (std::ptrdiff_t before = thread_count();;) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    const std::ptrdiff_t now = thread_count();
+    if (now == before) return now;
+    before = now;
+  }
+}
+
 /// Runs `body` in a forked child, and gives what it returned: 124 if it threw, 128 and the number of a signal that
 /// killed it, SIGALRM if it was still there after half a minute. Without threads in the parent the child may do
 /// anything; with threads it must not make new ones, or the thread sanitizer objects.

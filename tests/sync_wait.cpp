@@ -338,7 +338,7 @@ TEST_CASE("run gives a task an executor of its own", "[run]") {
     const std::tuple<int, int> values = co_await when_all(twice_later(10), twice_later(11));
     co_return std::get<0>(values) + std::get<1>(values);
   };
-  const std::ptrdiff_t threads = thread_count();
+  const std::ptrdiff_t threads = settled_thread_count();
   REQUIRE(run(body()) == 42);
   REQUIRE(first != here);
   REQUIRE(second != here);

@@ -15,6 +15,7 @@
 
 #include <algorithm>    // for std::min
 #include <chrono>       // for std::chrono::milliseconds
+#include <coroutine>    // for std::coroutine_handle
 #include <cstddef>      // for std::size_t
 #include <exception>    // for std::exception_ptr
 #include <iterator>     // for std::default_sentinel_t
@@ -57,13 +58,11 @@ using ChunkItem = std::variant<std::exception_ptr, BranchValue<R>>;
 template <class R>
 using Chunk = std::vector<ChunkItem<R>>;
 
-/// What has been taken from the input and not been consumed, in order: a call, a chunk of calls, or the exception that
-/// the input ended with.
+/// What has been taken from the input and not been consumed: a call or a chunk of calls.
 template <class R>
 struct MapPending {
   AsyncFuture<R> call;
   AsyncFuture<Chunk<R>> chunk;
-  std::exception_ptr failed;
 };
 
 /// The input of a map, with the callable and the executor: whatever their types.
@@ -106,8 +105,45 @@ template <class R>
 class [[nodiscard]] ResultStream {
  public:
   using value_type = detail::BranchValue<R>;
-  /// What `next()` gives: a value, or nothing at the end; for void, whether there was one.
-  using Next = std::conditional_t<std::is_void_v<R>, bool, std::optional<value_type>>;
+
+  /// What awaiting `next()` does. A Task can be made of it.
+  class [[nodiscard]] Next {
+   public:
+    /// A value, or nothing at the end; for void, whether there was one.
+    using Value = std::conditional_t<std::is_void_v<R>, bool, std::optional<value_type>>;
+
+    class Awaiter {
+     public:
+      Awaiter(ResultStream& stream, detail::StateBase* task) noexcept : stream_(&stream), task_(task) {}
+      Awaiter(const Awaiter&) = delete;
+      Awaiter& operator=(const Awaiter&) = delete;
+
+      [[nodiscard]] bool await_ready() {
+        detail::StateBase* const state = stream_->unfinished();
+        if (state == nullptr) return true;
+        return settled_.emplace(*state, task_, stream_->deadline(), detail::Settled::Cancellable::yes).await_ready();
+      }
+      std::coroutine_handle<> await_suspend(std::coroutine_handle<> handle) { return settled_->await_suspend(handle); }
+      Value await_resume() {
+        if (settled_.has_value()) settled_->await_resume();
+        return stream_->take();
+      }
+
+     private:
+      ResultStream* stream_;
+      detail::StateBase* task_;
+      std::optional<detail::Settled::Awaiter> settled_;  // when there is something to wait for
+    };
+
+    [[nodiscard]] Awaiter bind(detail::StateBase* task) const noexcept { return Awaiter(*stream_, task); }
+    [[nodiscard]] Awaiter operator co_await() const noexcept { return bind(nullptr); }
+    operator Task<Value>() const { return detail::await_later<Next>(*this); }  // NOLINT: not explicit
+
+   private:
+    friend ResultStream;
+    explicit Next(ResultStream& stream) noexcept : stream_(&stream) {}
+    ResultStream* stream_;
+  };
 
   ResultStream(ResultStream&& other) noexcept { *this = std::move(other); }
   ResultStream& operator=(ResultStream&& other) noexcept {
@@ -115,6 +151,7 @@ class [[nodiscard]] ResultStream {
       cancel();
       source_ = std::move(other.source_);
       pending_ = std::exchange(other.pending_, {});
+      failed_ = std::exchange(other.failed_, nullptr);
       chunk_sizes_ = std::exchange(other.chunk_sizes_, {});
       chunk_ = std::exchange(other.chunk_, {});
       chunk_index_ = std::exchange(other.chunk_index_, 0);
@@ -127,14 +164,8 @@ class [[nodiscard]] ResultStream {
   }
   ~ResultStream() { cancel(); }
 
-  /// The next result; nothing at the end and ever after.
-  [[nodiscard]] Task<Next> next() {
-    if (detail::StateBase* state = unfinished()) {
-      const TimePoint until = deadline();  // not in the expression below: see docs/limitations.md, GCC 12
-      co_await detail::Settled(*state, until);
-    }
-    co_return take();
-  }
+  /// `co_await next()`: the next result; nothing at the end and ever after.
+  [[nodiscard]] Next next() noexcept { return Next(*this); }
 
   /// Collects the rest; nothing, for void.
   [[nodiscard]] auto bind(detail::StateBase*) && { return detail::TaskAwaiter<Collected>(collect(std::move(*this))); }
@@ -145,6 +176,7 @@ class [[nodiscard]] ResultStream {
   [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
 
  private:
+  using Result = typename Next::Value;
   using Collected = std::conditional_t<std::is_void_v<R>, void, std::vector<value_type>>;
   friend class detail::BlockingIterator<ResultStream>;
   template <class Pool, class F, class... Ranges>
@@ -169,7 +201,7 @@ class [[nodiscard]] ResultStream {
     }
   }
 
-  [[nodiscard]] Next next_blocking() {
+  [[nodiscard]] Result next_blocking() {
     if (detail::StateBase* state = unfinished()) {
       if (!detail::wait_until_done(*state, deadline())) detail::throw_timeout("the next result is not there yet");
     }
@@ -184,18 +216,17 @@ class [[nodiscard]] ResultStream {
   [[nodiscard]] detail::StateBase* unfinished() {
     if (chunk_index_ < chunk_.size() || pending_.empty()) return nullptr;
     const detail::MapPending<R>& first = pending_.front();
-    if (first.call.valid()) return &detail::FutureAccess::state(first.call);
-    if (first.chunk.valid()) return &detail::FutureAccess::state(first.chunk);
-    return nullptr;
+    return first.call.valid() ? &detail::FutureAccess::state(first.call) : &detail::FutureAccess::state(first.chunk);
   }
 
   // The next result, which is there; throws its exception.
-  [[nodiscard]] Next take() {
+  [[nodiscard]] Result take() {
     if (chunk_index_ == chunk_.size()) {
-      if (pending_.empty()) return Next();
-      detail::MapPending<R> first = std::move(pending_.front());
-      pending_.pop_front();
-      if (first.failed != nullptr) std::rethrow_exception(std::move(first.failed));
+      if (pending_.empty()) {
+        if (failed_ != nullptr) std::rethrow_exception(std::exchange(failed_, nullptr));
+        return Result();
+      }
+      detail::MapPending<R> first = pending_.pop_front();
       if (first.call.valid()) {
         --ahead_;
         refill();
@@ -221,8 +252,7 @@ class [[nodiscard]] ResultStream {
 
   void take_chunk(AsyncFuture<detail::Chunk<R>> future) {
     chunk_index_ = 0;
-    const std::size_t size = chunk_sizes_.front();
-    chunk_sizes_.pop_front();
+    const std::size_t size = chunk_sizes_.pop_front();
     try {
       chunk_ = std::move(future).get();
     } catch (...) {
@@ -233,8 +263,8 @@ class [[nodiscard]] ResultStream {
     }
   }
 
-  // Submits as much as the buffer takes. What the input throws, or the executor, has its place in the stream, and is
-  // its end.
+  // Submits as much as the buffer takes. What the input throws, or the executor, comes after all that has been submitted, and
+  // is the end.
   void refill() {
     try {
       while (source_ != nullptr && buffer_size_ - ahead_ >= chunk_size_) {
@@ -250,7 +280,7 @@ class [[nodiscard]] ResultStream {
       }
     } catch (...) {
       source_.reset();
-      pending_.push_back({.call = {}, .chunk = {}, .failed = std::current_exception()});
+      failed_ = std::current_exception();
     }
   }
 
@@ -265,6 +295,7 @@ class [[nodiscard]] ResultStream {
 
   std::unique_ptr<detail::MapSource<R>> source_;  // null at the end of the input
   detail::Fifo<detail::MapPending<R>> pending_;
+  std::exception_ptr failed_;              // what the input ended with
   detail::Fifo<std::size_t> chunk_sizes_;  // of the chunks in pending_
   detail::Chunk<R> chunk_;                 // the chunk being consumed, from chunk_index_ on
   std::size_t chunk_index_ = 0;
@@ -426,6 +457,8 @@ class MapSourceOf final : public MapSource<R> {
 
   template <class... Each>
   AsyncFuture<R> submit_call(Each&&... each) {
+    if (semaphore_ == nullptr && just_call(options_))
+      return submit_to(*pool_, make_call(std::as_const(f_), std::forward<Each>(each)...));
     if (semaphore_ == nullptr)
       return submit_to(*pool_, make_call_with_options(options_, std::as_const(f_), std::forward<Each>(each)...));
     SubmitOptions limited = options_;

@@ -77,7 +77,10 @@ class BlockedTask {
 ///
 /// *Throws*: `std::system_error` (resource_deadlock_would_occur) when the task would wait for itself, or when nothing is
 /// left that could end the wait.
-bool wait_until_done(StateBase& state, TimePoint deadline);
+bool wait_while_not_done(StateBase& state, TimePoint deadline);
+inline bool wait_until_done(StateBase& state, TimePoint deadline) {
+  return state.done() || wait_while_not_done(state, deadline);
+}
 
 /// The same for anything that signals; it may return early on a thread that drives its scheduler. See Scheduler::block.
 void block(BlockingWait& wait) noexcept;

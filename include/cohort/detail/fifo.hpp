@@ -6,7 +6,8 @@
 
 namespace cohort::detail {
 
-/// First in, first out. Unlike a `std::deque`, one that is made empty or moved allocates nothing, and so cannot fail.
+/// First in, first out, of things that hold nothing any more once they have been moved from. Unlike a `std::deque`, one that
+/// is made empty or moved allocates nothing, and so cannot fail.
 template <class T>
 class Fifo {
  public:
@@ -37,11 +38,13 @@ class Fifo {
     items_.push_back(std::move(item));
   }
 
-  void pop_front() noexcept {
-    items_[first_++] = T();
-    if (!empty()) return;
-    items_.clear();
-    first_ = 0;
+  T pop_front() noexcept {
+    T item = std::move(items_[first_++]);
+    if (empty()) {
+      items_.clear();
+      first_ = 0;
+    }
+    return item;
   }
 
  private:
