@@ -8,7 +8,7 @@
 #include <cstddef>    // for std::size_t
 #include <cstdint>    // for std::uint32_t
 #include <memory>     // for std::unique_ptr
-#include <utility>    // for std::exchange, std::pair
+#include <utility>    // for std::pair
 #include <vector>     // for std::vector
 
 #if COHORT_BENCHMARK_ASIO
@@ -57,13 +57,11 @@ void sleep_all(Asio& contender, std::vector<std::uint64_t>& late) {
 }
 #endif
 
-// One iteration: the pool is over after it. The first begins with no memory that others have left, which shows in its
-// bytes, and in its time; of each the best counts.
+// One iteration: the pool is over after it.
 template <class Contender>
 void add_timers(std::size_t workers, std::size_t count) {
-  const auto run = [=, first = true](benchmark::State& state) mutable {
+  const auto run = [=](benchmark::State& state) {
     std::vector<std::uint64_t> late(count);
-    if (std::exchange(first, false)) suite::take_offered_memory();
     double bytes = 0;
     for (auto _ : state) {
       std::fill(late.begin(), late.end(), not_run);

@@ -14,7 +14,7 @@ namespace cohort::detail {
 // A task that has waited among a million others lies in no cache when it goes on, and with pages of 4 KiB neither does the
 // way to its address: to look that up takes as long again.
 //
-// A slab has blocks of one class. When all of them have come back its memory is kept for the next slab, up to 256 MiB of such,
+// A slab has blocks of one class. When all of them have come back its memory is kept for the next slab, up to 128 MiB of such,
 // but marked so that the system may take it meanwhile; to fetch it anew would cost more than all else that a task does.
 // What is more goes back at once.
 //
@@ -60,7 +60,7 @@ class FrameSlabs {
     return static_cast<std::uint32_t>((slab_size - first_block) / FrameCache::size_of(frame_class));
   }
   static_assert(sizeof(Slab) <= first_block);
-  static constexpr std::size_t most_kept = 128;
+  static constexpr std::size_t most_kept = 64;
 
   void discard(void* memory) noexcept;
 

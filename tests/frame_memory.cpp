@@ -84,8 +84,8 @@ TEST_CASE("a slab gives blocks that are apart, takes them back in any order, and
   REQUIRE(wrong == 0);
 }
 
-TEST_CASE("of the slabs that are over 256 MiB are kept, and the others go back", "[R8]") {
-  constexpr std::size_t most = 128;
+TEST_CASE("of the slabs that are over 128 MiB are kept, and the others go back", "[R8]") {
+  constexpr std::size_t most = 64;
   const std::size_t frame_class = FrameCache::class_count - 1;
   FrameSlabs slabs;
   std::vector<FrameBlock*> blocks;

@@ -1,16 +1,13 @@
 #include "suite.hpp"
 
-#include <malloc.h>       // for malloc_trim
-#include <sched.h>        // for sched_setaffinity
-#include <sys/mman.h>     // for madvise
-#include <sys/sysinfo.h>  // for sysinfo
-#include <unistd.h>       // for sysconf
+#include <malloc.h>  // for malloc_trim
+#include <sched.h>   // for sched_setaffinity
+#include <unistd.h>  // for sysconf
 
 #include <algorithm>   // for std::nth_element
 #include <atomic>      // for std::atomic
-#include <cinttypes>   // for SCNxPTR
 #include <cmath>       // for std::ceil
-#include <cstdio>      // for std::fprintf, std::sscanf
+#include <cstdio>      // for std::fprintf
 #include <cstdlib>     // for std::getenv
 #include <filesystem>  // for std::filesystem::directory_iterator
 #include <fstream>     // for std::ifstream
@@ -98,27 +95,6 @@ std::size_t offered_memory() {
 }
 
 }  // namespace
-
-void take_offered_memory() {
-  struct sysinfo system {};
-  if (sysinfo(&system) != 0 || system.totalswap != 0) return;  // with swap space, this would take more than that
-  std::ifstream file("/proc/self/smaps");
-  std::string line;
-  std::uintptr_t mapping = 0;
-  std::size_t mapped = 0;
-  while (std::getline(file, line)) {
-    // A line with the addresses of a mapping, and after it those that say what is in it.
-    std::uintptr_t begin = 0;
-    std::uintptr_t end = 0;
-    std::size_t kilobytes = 0;
-    if (std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR " ", &begin, &end) == 2) {
-      mapping = begin;
-      mapped = end - begin;
-    } else if (std::sscanf(line.c_str(), "LazyFree: %zu", &kilobytes) == 1 && kilobytes != 0) {
-      madvise(reinterpret_cast<void*>(mapping), mapped, MADV_PAGEOUT);
-    }
-  }
-}
 
 std::size_t settled_memory() {
   malloc_trim(0);

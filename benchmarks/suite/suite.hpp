@@ -63,8 +63,6 @@ using Clock = std::chrono::steady_clock;
 /// Sets the counters `p50` and `p99`, in nanoseconds.
 void count_percentiles(benchmark::State& state, std::vector<std::uint64_t>& samples);
 
-/// Has the system take what is resident but offered to it. Until then a peak counts it, whoever has left it.
-void take_offered_memory();
 /// The bytes of memory that the process has resident now, after what malloc does not need has gone back, and less what it
 /// has offered to the system.
 [[nodiscard]] std::size_t settled_memory();
