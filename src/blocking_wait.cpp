@@ -93,7 +93,7 @@ bool wait_while_not_done(StateBase& state, TimePoint deadline) {
 
   // The task we wait for has not started: the shortest way is to run it here. Not with a deadline, which it could
   // overrun.
-  if (context.scheduler != nullptr && context.scheduler == state.home && state.starts_in_place &&
+  if (context.scheduler != nullptr && context.scheduler == state.home && state.starts_in_place() &&
       deadline == TimePoint::max() && (context.blocked == nullptr || context.blocked->depth() < max_nested_tasks)) {
     state.add_owner();  // ours; the queue has its own
     if (state.own_scope.try_start()) {

@@ -61,6 +61,13 @@ void CompletionSet::listen() {
     ++kept;
   }
   states.resize(kept);
+  // What was done meanwhile is early, too: else it would come after what was done later, but before it was looked at.
+  // acquire: pairs with report()
+  for (Waiter* entry = done_.exchange(nullptr, std::memory_order_acquire); entry != nullptr; entry = entry->before) {
+    early_[index_of(*entry)] = true;
+    ++early_left_;
+    ++reports_used_;
+  }
 }
 
 CompletionSet::Entry::Entry(CompletionSet& owner) noexcept : set(&owner) {
@@ -93,7 +100,7 @@ std::size_t CompletionSet::next_done() noexcept {
     prefetch_after(handles_.states, early_index_);  // most likely it comes next
     return early_index_++;
   }
-  ++late_given_out_;
+  ++reports_used_;
   if (late_ == nullptr) {
     // acquire: pairs with report()
     for (Waiter* newest = done_.exchange(nullptr, std::memory_order_acquire); newest != nullptr;) {
@@ -101,8 +108,11 @@ std::size_t CompletionSet::next_done() noexcept {
       late_ = std::exchange(newest, before);
     }
   }
-  const Waiter* const oldest = std::exchange(late_, late_->before);
-  return first_entry_ + static_cast<std::size_t>(static_cast<const Entry*>(oldest) - entries_.data());
+  return index_of(*std::exchange(late_, late_->before));
+}
+
+std::size_t CompletionSet::index_of(const Waiter& entry) const noexcept {
+  return first_entry_ + static_cast<std::size_t>(static_cast<const Entry*>(&entry) - entries_.data());
 }
 
 Handles CompletionSet::take_all() noexcept {
@@ -137,7 +147,7 @@ void CompletionSet::abandon(bool cancels) noexcept {
 bool CompletionSet::start_waiting(Consumer& consumer, std::size_t count) noexcept {
   if (has_early(count)) return false;
   consumer_ = &consumer;
-  return reports_.wait_for(late_given_out_ + (count - early_left_));
+  return reports_.wait_for(reports_used_ + (count - early_left_));
 }
 
 bool CompletionSet::wait_blocking(std::size_t count, TimePoint deadline) {

@@ -27,7 +27,7 @@ std::exception_ptr exception_of(const StateBase& state) noexcept {
   }
 }
 
-// Whether the awaited task may run on the stack of the one who awaits it, if it lies on top of this worker's deque.
+// Whether the awaited task may run on the stack of the one who awaits it, if it lies at an end of this worker's deque.
 inline bool FutureAwaiterBase::may_run_inline(const ThreadContext& context) const noexcept {
   if (parent == nullptr || context.deque == nullptr || context.scheduler != parent->scheduler || timed_) return false;
   // Now and then through the worker's loop instead: a task that submits and awaits for ever must not keep it from all
@@ -43,18 +43,18 @@ inline std::coroutine_handle<> FutureAwaiterBase::run_inline(ThreadContext& cont
   previous = context.inline_awaits;
   context.inline_awaits = this;
   context.current = &task->own_scope;
-  WorkerCounters::add(context.counters->started);
   return task->is_call ? run_call(*task) : transfer(task->frame());
 }
 
 std::coroutine_handle<> FutureAwaiterBase::adopt_or_wait(std::coroutine_handle<> handle) {
   ThreadContext& context = thread_context();
   // With the queue's entry gone nobody else starts it, or ends it; unless one who is gone has cancelled it.
-  if (may_run_inline(context) && task->starts_in_place && only_awaiter_knows() && !task->own_scope.started() &&
-      context.deque->pop(task)) [[likely]] {
+  if (may_run_inline(context) && task->submitter == context.worker_index && only_awaiter_knows() &&
+      !task->own_scope.started() && context.deque->take(task)) [[likely]] {
     adopted = true;
     task->own_scope.start_alone();
     task->role = Role::adopted;
+    WorkerCounters::add(context.counters->started);
     return run_inline(context);
   }
   return await_suspend(handle);
@@ -62,8 +62,11 @@ std::coroutine_handle<> FutureAwaiterBase::adopt_or_wait(std::coroutine_handle<>
 
 std::coroutine_handle<> FutureAwaiterBase::await_suspend(std::coroutine_handle<> handle) {
   ThreadContext& context = thread_context();
-  if (may_run_inline(context) && context.deque->pop(task)) {
-    if (task->own_scope.try_start()) return run_inline(context);
+  if (may_run_inline(context) && context.deque->take(task)) {
+    if (task->own_scope.try_start()) {
+      context.counters->count_start(task->stolen_by(context.worker_index));
+      return run_inline(context);
+    }
     task->drop(StateBase::one_owner);
   }
   return wait(handle);
@@ -71,20 +74,26 @@ std::coroutine_handle<> FutureAwaiterBase::await_suspend(std::coroutine_handle<>
 
 // Returns what runs next: the coroutine itself when it is to go on at once.
 std::coroutine_handle<> FutureAwaiterBase::wait(std::coroutine_handle<> handle) {
+  if (begins_to_wait(handle)) return std::noop_coroutine();
+  // A stranger's coroutine may have something else than resume_here() below it.
+  return parent != nullptr ? transfer(handle) : handle;
+}
+
+bool FutureAwaiterBase::begins_to_wait(std::coroutine_handle<> handle) {
   if (asked_to_stop()) {
     wake_ = Wake::stopped;
-    return handle;
+    return false;
   }
   if (parent != nullptr && parent->scope == &task->own_scope) throw_would_deadlock();
-  if (task->done()) return handle;
+  if (task->done()) return false;
   if (timed_) {
     if (deadline() <= now()) {
       wake_ = Wake::timed_out;
-      return handle;
+      return false;
     }
     if (parent == nullptr && thread_context().scheduler == nullptr) throw_needs_scheduler("a wait with a timeout");
   }
-  return begin_wait(handle).finish() ? std::noop_coroutine() : handle;
+  return begin_wait(handle).finish();
 }
 
 TimePoint FutureAwaiterBase::deadline() const noexcept {

@@ -112,7 +112,7 @@ std::coroutine_handle<> run_call(StateBase& state) noexcept {
 void run_claimed(StateBase& state) noexcept {
   ThreadContext& context = thread_context();
   if (context.scheduler == state.home && context.counters != nullptr) [[likely]] {
-    WorkerCounters::add(context.counters->started);  // as task_started() does
+    context.counters->count_start(state.stolen_by(context.worker_index));
   } else {
     state.home->task_started();
   }
@@ -188,7 +188,7 @@ std::coroutine_handle<> finish_root(StateBase& state) noexcept {
   ThreadContext& context = thread_context();
   Scheduler* const home = state.home;
   // When it ends as a worker's own affair.
-  WorkerCounters* const counters = context.scheduler == home && state.starts_in_place ? context.counters : nullptr;
+  WorkerCounters* const counters = context.scheduler == home && state.starts_in_place() ? context.counters : nullptr;
   if (state.scheduler != home) state.scheduler->guest_left();
   if (counters != nullptr) {
     counters->count_end(state.outcome.load(std::memory_order_relaxed));  // relaxed: own write

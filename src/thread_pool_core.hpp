@@ -62,7 +62,7 @@ inline void hold(ThreadContext& context, Scheduler& pool, PoolWorker& worker) no
   context.deque = &worker.deque;
   context.counters = &worker.counters;
   context.worker = &worker;
-  context.wheel = static_cast<std::uint16_t>(worker.index);
+  context.worker_index = static_cast<std::uint16_t>(worker.index);
 }
 
 inline void let_go(ThreadContext& context) noexcept {
@@ -70,7 +70,7 @@ inline void let_go(ThreadContext& context) noexcept {
   context.deque = nullptr;
   context.counters = nullptr;
   context.worker = nullptr;
-  context.wheel = 0;
+  context.worker_index = 0;
 }
 
 // What all workers have counted of something, and those outside.

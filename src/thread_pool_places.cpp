@@ -189,7 +189,7 @@ void ThreadPool::run_to_end(StateBase& task) {
     context.deque = before.deque;
     context.counters = before.counters;
     context.worker = before.worker;
-    context.wheel = before.wheel;
+    context.worker_index = before.worker_index;
     if (gave_way) outer->take_place();
   } else {
     run_on(*outer);

@@ -43,7 +43,7 @@ void ThreadPool::submit(StateBase& task, std::string_view name) { submit_slowly(
 
 inline void ThreadPool::push_new(StateBase& task, ThreadContext& context) noexcept {
   task.sequence_id = next_sequence_id(*context.counters);
-  task.starts_in_place = true;
+  task.submitter = context.worker_index;
   detail::WorkerCounters::add(context.counters->submitted);
   context.deque->push_reserved(&task);
   wake_if_needed();
@@ -89,7 +89,7 @@ void ThreadPool::submit_from_outside(StateBase& task) {
     ++core.active;
     task.admitted = true;
   }
-  task.starts_in_place = !limited_;
+  if (!limited_) task.submitter = StateBase::from_outside;
   // The task may end, and with it the executor, before we have woken its worker.
   if (!own) add_reference();
   const bool turn = task.sequence_id % turn_interval == 0;
@@ -145,14 +145,8 @@ void ThreadPool::guest_entered() {
 
 void ThreadPool::guest_left() noexcept { leave(); }
 
-void ThreadPool::task_started() noexcept {
-  ThreadContext& context = thread_context();
-  if (context.scheduler == this) [[likely]] {
-    detail::WorkerCounters::add(context.counters->started);
-  } else {
-    core_->started.fetch_add(1, std::memory_order_seq_cst);
-  }
-}
+// Elsewhere than on its own workers, which count_start().
+void ThreadPool::task_started() noexcept { core_->started.fetch_add(1, std::memory_order_seq_cst); }
 
 void ThreadPool::task_ended(StateBase& task, bool had_started) noexcept {
   Core& core = *core_;
@@ -233,9 +227,14 @@ void ThreadPool::schedule(Node& node) noexcept {
     context.handed_over = &node;  // this thread takes it as soon as it is back in its loop: no queue, nobody to wake
     return;
   }
-  // To wake a task must not need memory: what the deque has no room for goes where there always is.
-  if (!context.deque->try_push(&node)) core_->injected.push(node);
+  push(node);
   wake_if_needed();
+}
+
+// To the deque of the worker that this thread holds. To wake a task must not need memory: what there is no room for goes
+// where there always is.
+void ThreadPool::push(Node& node) noexcept {
+  if (!thread_context().deque->try_push(&node)) core_->injected.push(node);
 }
 
 void ThreadPool::schedule_last(Node& node) noexcept {

@@ -5,6 +5,7 @@
 #include <cohort/thread_pool.hpp>
 
 #include <algorithm>  // for std::find, std::min
+#include <array>      // for std::array
 #include <atomic>     // for std::memory_order
 #include <mutex>      // for std::lock_guard
 #include <utility>    // for std::exchange
@@ -32,6 +33,10 @@ constexpr std::uint32_t clock_interval = 31;
 
 // How many timers are fired at once: they wait for a worker where a cache still has them, and the wheel is soon free again.
 constexpr unsigned timers_at_once = 28;
+
+// Of what another worker has, a thief takes that part, rounded down, and one more than this at most.
+constexpr std::size_t share_divisor = 8;
+constexpr std::size_t most_at_once = 15;
 
 }  // namespace
 
@@ -81,6 +86,7 @@ bool is_fresh(PoolWorker& victim) noexcept {
 
 }  // namespace
 
+// The oldest task of another worker.
 Node* ThreadPool::steal(PoolWorker& thief) noexcept {
   const auto& workers = core_->workers;
   const std::size_t count = workers.size();
@@ -90,11 +96,21 @@ Node* ThreadPool::steal(PoolWorker& thief) noexcept {
     PoolWorker& victim = *workers[index];
     if (&victim == &thief || is_fresh(victim)) continue;
     if (Node* node = victim.deque.steal()) {
-      detail::WorkerCounters::add(thief.counters.stolen);
+      steal_share(victim);
       return node;
     }
   }
   return nullptr;
+}
+
+// More for the deque of a worker that has nothing in it, from one that has very many: so the thief does not come back for
+// each of them to lines on which the other is at work.
+void ThreadPool::steal_share(PoolWorker& victim) noexcept {
+  std::array<Node*, most_at_once> share;
+  const std::size_t size = std::min(victim.deque.size() / share_divisor, share.size());
+  std::size_t count = 0;
+  while (count < size && (share[count] = victim.deque.steal()) != nullptr) ++count;
+  while (count > 0) push(*share[--count]);  // the oldest on top, to run next
 }
 
 // The next thing to do for a worker that need not search far: its own newest first.
@@ -205,7 +221,7 @@ Node* ThreadPool::search(PoolWorker& worker, TimePoint until) noexcept {
 void ThreadPool::advance_timers() noexcept {
   ThreadContext& context = thread_context();
   context.firing_timers_of = this;
-  core_->timers.advance(detail::sync::now(), timers_at_once, context.scheduler == this ? context.wheel : 0);
+  core_->timers.advance(detail::sync::now(), timers_at_once, context.scheduler == this ? context.worker_index : 0);
   context.firing_timers_of = nullptr;
   for (Node* alarm = std::exchange(context.alarms, nullptr); alarm != nullptr;) {
     Node* const next = alarm->next;  // first: pushed, it may be taken, and over

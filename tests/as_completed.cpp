@@ -6,22 +6,24 @@
 
 #include <cohort/cohort.hpp>
 
-#include <algorithm>   // for shuffle, sort
-#include <atomic>      // for atomic
-#include <chrono>      // for milliseconds
-#include <exception>   // for make_exception_ptr
-#include <future>      // for future_error
-#include <iterator>    // for default_sentinel_t
-#include <list>        // for list
-#include <memory>      // for unique_ptr
-#include <optional>    // for optional
-#include <random>      // for mt19937
-#include <stdexcept>   // for runtime_error
-#include <stop_token>  // for stop_token
-#include <string>      // for string
-#include <thread>      // for thread
-#include <utility>     // for move
-#include <vector>      // for vector
+#include <algorithm>      // for shuffle, sort
+#include <atomic>         // for atomic
+#include <chrono>         // for milliseconds
+#include <exception>      // for make_exception_ptr
+#include <future>         // for future_error
+#include <iterator>       // for default_sentinel_t
+#include <latch>          // for latch
+#include <list>           // for list
+#include <memory>         // for unique_ptr
+#include <optional>       // for optional
+#include <random>         // for mt19937
+#include <stdexcept>      // for runtime_error
+#include <stop_token>     // for stop_token
+#include <string>         // for string
+#include <thread>         // for thread
+#include <unordered_set>  // for unordered_set
+#include <utility>        // for move
+#include <vector>         // for vector
 
 using namespace cohort;
 using namespace test;
@@ -52,6 +54,8 @@ std::vector<int> all_values(CompletionStream<int>& stream) {
   for (int value = next_value(stream); value != -1; value = next_value(stream)) values.push_back(value);
   return values;
 }
+
+std::vector<int> values_of(CompletionStream<int> stream) { return all_values(stream); }
 
 Task<int> twice(int x) {
   co_await cohort::yield();
@@ -174,6 +178,38 @@ TEMPLATE_TEST_CASE("as_completed takes a member's and a free function's form, an
   }
 }
 
+TEST_CASE("as_completed takes ranges that keep their futures, though they are rvalues") {
+  AsyncExecutor executor(1);
+  AsyncFuture<int> future = executor.submit(twice, 4);
+  const std::vector<AsyncFuture<int>> constant{future};
+  REQUIRE(values_of(as_completed(std::initializer_list<AsyncFuture<int>>{future, future})) == std::vector{8});
+  REQUIRE(values_of(as_completed(std::unordered_set<AsyncFuture<int>>{future})) == std::vector{8});
+  REQUIRE(values_of(as_completed(std::move(constant))) ==
+          std::vector{8});  // NOLINT: it is no move, and that is the point
+  REQUIRE(constant.front().get() == 8);
+}
+
+TEST_CASE("of two futures that are done one after the other, as_completed never gives the second first") {
+  const std::size_t count = 5000;
+  for (int round = 0; round < scaled(100); ++round) {
+    std::vector<AsyncPromise<int>> promises(count);
+    std::vector<AsyncFuture<int>> futures;
+    for (AsyncPromise<int>& promise : promises) futures.push_back(promise.get_future());
+    std::latch together(2);
+    std::jthread completer([&] {
+      together.arrive_and_wait();
+      for (volatile int i = 0; i < round * 100; i = i + 1) {
+      }
+      promises.front().set_result(1);
+      promises.back().set_result(2);
+    });
+    together.arrive_and_wait();
+    CompletionStream<int> stream = as_completed(futures);
+    REQUIRE(next_value(stream) == 1);
+    REQUIRE(next_value(stream) == 2);
+  }
+}
+
 TEMPLATE_TEST_CASE("as_completed takes futures of void, of movable and of constant things", "", AsyncExecutor,
                    ManualExecutor) {
   TestType executor(1);
@@ -260,6 +296,24 @@ TEST_CASE("a timeout of as_completed that is zero, negative or past yields what 
   CompletionStream<int> stream = as_completed(bench.futures, 1ms);
   std::this_thread::sleep_for(5ms);
   REQUIRE(all_values(stream) == std::vector{0, 1});  // nothing is unfinished: no timeout, at the end neither
+}
+
+TEST_CASE("what is done when the deadline of as_completed passes is given out") {
+  ManualExecutor executor;
+  AsyncPromise<int> promise;
+  std::vector<AsyncFuture<int>> futures{promise.get_future()};
+  auto keep = [&]() -> Task<> {
+    co_await cohort::sleep_for(1s);
+    promise.set_result(3);
+  };
+  auto consume = [&]() -> Task<int> {
+    CompletionStream<int> stream = as_completed(std::move(futures), 1s);
+    const std::optional<AsyncFuture<int>> next = co_await stream.next();
+    co_return next->get();
+  };
+  // Both times are over at once: the task that keeps the promise goes on first, when the wait is over already.
+  (void)executor.submit(keep);
+  REQUIRE(executor.submit(consume).get() == 3);
 }
 
 TEST_CASE("a huge timeout of as_completed saturates") {
@@ -368,6 +422,16 @@ TEST_CASE("destroying a completion stream requests a stop of what runs, and does
   release = true;
   REQUIRE_NOTHROW(futures[2].get());  // a body that ends anyhow else keeps that outcome
   REQUIRE_FALSE(futures[3].cancelled());
+}
+
+TEST_CASE("a completion stream that has been moved from has nothing to give") {
+  Bench bench(1);
+  bench.complete(0);
+  CompletionStream<int> stream = as_completed(bench.futures);
+  const std::vector<AsyncFuture<int>> all = sync_wait(std::move(stream));
+  REQUIRE(all.size() == 1);
+  const std::optional<AsyncFuture<int>> end = sync_wait(stream.next());  // NOLINT: after the move
+  REQUIRE_FALSE(end.has_value());
 }
 
 TEST_CASE("a completion stream that has been moved from cancels nothing") {

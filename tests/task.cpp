@@ -3,6 +3,7 @@
 #include "catch.hpp"
 #include "support.hpp"
 
+#include <atomic>
 #include <chrono>
 #include <cohort/cohort.hpp>
 #include <coroutine>
@@ -657,6 +658,84 @@ TEST_CASE("submitting and awaiting hundreds of thousands of tasks in a row does 
     co_return sum;
   };
   REQUIRE(executor.submit(body).get() == rounds);
+  REQUIRE(meter.span() < flat_stack);
+}
+
+namespace {
+
+/// Is not ready, and yet does not suspend.
+struct GoesOn {
+  [[nodiscard]] bool await_ready() const noexcept { return false; }
+  [[nodiscard]] bool await_suspend(std::coroutine_handle<>) const noexcept { return false; }
+  void await_resume() const noexcept {}
+};
+
+}  // namespace
+
+TEST_CASE("awaits that end without waiting do not grow the stack, however many", "[task][scale][R12]") {
+  const int rounds = sanitized ? 20'000 : 200'000;
+  StackMeter meter;
+  AsyncExecutor executor(1);
+  AsyncPromise<int> promise;
+  const AsyncFuture<int> never = promise.get_future();
+  int ended = 0;
+
+  SECTION("since there is no time") {
+    auto body = [&]() -> Task<> {
+      for (int i = 0; i < rounds; ++i) {
+        try {
+          co_await never.result(0ns);
+        } catch (const TimeoutError&) {
+          ++ended;
+        }
+        meter.look();
+      }
+    };
+    executor.submit(body).get();
+  }
+  SECTION("since there is no time for the next of a map") {
+    auto wait = [never](int) -> Task<int> { co_return co_await never; };
+    auto body = [&]() -> Task<> {
+      auto stream = executor.map(MapOptions{.timeout = 0ns}, wait, std::vector{1});
+      for (int i = 0; i < rounds; ++i) {
+        try {
+          co_await stream.next();
+        } catch (const TimeoutError&) {
+          ++ended;
+        }
+        meter.look();
+      }
+    };
+    executor.submit(body).get();
+  }
+  SECTION("since the task was asked to stop") {
+    std::atomic<bool> started = false;
+    auto body = [&]() -> Task<> {
+      started = true;
+      while (ended < rounds) {
+        try {
+          co_await never;
+        } catch (const CancelledError&) {
+          ++ended;
+        }
+        meter.look();
+      }
+    };
+    AsyncFuture<void> future = executor.submit(body);
+    REQUIRE(eventually([&] { return started.load(); }));
+    REQUIRE(future.cancel());
+    future.get();
+  }
+  SECTION("since what a stranger awaits goes on") {
+    auto body = [&]() -> Task<> {
+      for (; ended < rounds; ++ended) {
+        co_await GoesOn();
+        meter.look();
+      }
+    };
+    executor.submit(body).get();
+  }
+  REQUIRE(ended == rounds);
   REQUIRE(meter.span() < flat_stack);
 }
 

@@ -46,7 +46,7 @@ class [[nodiscard]] CompletionStream {
     class Awaiter : public detail::CompletionSet::Ready::Awaiter {
      public:
       Awaiter(CompletionStream& stream, detail::StateBase* task) noexcept
-          : Base(*stream.set_, 1, stream.deadline_, task), stream_(&stream) {}
+          : Base(stream.set_.get(), 1, stream.deadline_, task), stream_(&stream) {}
       [[nodiscard]] bool await_ready() const noexcept { return stream_->exhausted() || Base::await_ready(); }
       Value await_resume() {
         if (stream_->exhausted()) return std::nullopt;
@@ -106,7 +106,7 @@ class [[nodiscard]] CompletionStream {
   [[nodiscard]] bool exhausted() const noexcept { return set_ == nullptr || set_->exhausted(); }
 
   [[nodiscard]] std::optional<AsyncFuture<T>> take(bool ready) {
-    if (!ready) detail::throw_unfinished(set_->unfinished(), set_->size());
+    if (!ready && !set_->has_done()) detail::throw_unfinished(set_->unfinished(), set_->size());
     return detail::FutureAccess::adopt<T>(*set_->take());
   }
 

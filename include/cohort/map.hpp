@@ -258,7 +258,9 @@ class [[nodiscard]] ResultStream {
     } catch (...) {
       // The chunk as a whole was cancelled: so was each of its elements.
       chunk_.clear();
+      ahead_ -= size;  // they are skipped if there is no memory to keep them in
       chunk_.resize(size);
+      ahead_ += size;
       for (detail::ChunkItem<R>& item : chunk_) item = std::current_exception();
     }
   }

@@ -58,7 +58,7 @@ struct ShutdownOptions {
 /// What one worker has done.
 struct WorkerStats {
   std::uint64_t run = 0;     ///< Tasks it started.
-  std::uint64_t stolen = 0;  ///< Of what it ran, how much it took from other workers.
+  std::uint64_t stolen = 0;  ///< Of these, how many another worker had submitted.
 };
 
 /// What an executor has done. Exact when it is idle; otherwise a moment's view, put together while the numbers move.
@@ -184,6 +184,8 @@ class ThreadPool final : public detail::Scheduler {
   [[nodiscard]] detail::Node* look_elsewhere(detail::PoolWorker& worker) noexcept;
   [[nodiscard]] detail::Node* take(detail::PoolWorker& worker) noexcept;
   [[nodiscard]] detail::Node* steal(detail::PoolWorker& thief) noexcept;
+  void steal_share(detail::PoolWorker& victim) noexcept;
+  void push(detail::Node& node) noexcept;
   [[nodiscard]] detail::Node* search(detail::PoolWorker& worker, TimePoint until) noexcept;
   [[nodiscard]] bool has_work() const noexcept;
   void advance_timers() noexcept;

@@ -301,4 +301,20 @@ const Scenario s16_named("S16-named", "pop of the newest meets steal", {"popped"
   return popped ? "popped" : "stolen";
 });
 
+// The owner takes the oldest by name, while two steal: each is taken once.
+const Scenario s16_oldest("S16-oldest", "take of the oldest meets steal meets steal", {"taken", "stolen"}, [] {
+  Taken<4> taken(4);
+  for (std::size_t i = 0; i < 4; ++i) taken.push(i);
+  const auto steal = [&] { taken.take(taken.deque.steal()); };
+  jthread thief(steal);
+  jthread other_thief(steal);
+  const bool oldest = taken.deque.take(&taken.items[0]);
+  if (oldest) ++taken.items[0];
+  thief.join();
+  other_thief.join();
+  taken.pop_all();
+  taken.check_all();
+  return oldest ? "taken" : "stolen";
+});
+
 }  // namespace

@@ -11,6 +11,8 @@
 #include <cohort/sync_wait.hpp>
 #include <cohort/wait.hpp>
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <optional>
 #include <stdexcept>
@@ -236,6 +238,33 @@ const Scenario s18_await("S18-await", "a task awaits one that it submitted meets
   check(future.get() == 5, "the value");
   return "value";
 });
+
+// A task that awaits many that it submitted, the oldest first, runs them itself, while another worker steals some of them,
+// several at once.
+const Scenario s18_await_many("S18-await-many", "a task awaits those that it submitted in order meets steal",
+                              {"values"}, [] {
+                                explore::Calm calm;
+                                AsyncExecutor executor(2);
+                                calm.end();
+                                std::array<int, 20> runs{};
+                                const AsyncFuture<int> future = executor.submit([&]() -> Task<int> {
+                                  std::array<AsyncFuture<int>, 20> futures;
+                                  for (std::size_t i = 0; i < futures.size(); ++i)
+                                    futures[i] = executor.submit([&run = runs[i]] { return ++run; });
+                                  int sum = 0;
+                                  for (AsyncFuture<int>& each : futures) {
+                                    const int value = co_await std::move(each);
+                                    sum += value;
+                                  }
+                                  co_return sum;
+                                });
+                                check(future.get() == 20, "the values");
+                                check(std::all_of(runs.begin(), runs.end(), [](int each) { return each == 1; }),
+                                      "each runs once");
+                                executor.shutdown();
+                                explore::check_all_ended(executor, 21);
+                                return "values";
+                              });
 
 // The same, cancelled as a whole.
 const Scenario s18_await_cancel("S18-await-cancel", "a task that awaits one that it submitted meets cancel",

@@ -82,6 +82,41 @@ struct OwnerAndTwoThieves : rl::test_suite<OwnerAndTwoThieves, 3>, model::PlainM
   std::unique_ptr<cohort::detail::WorkDeque<Element, Atomic>> deque{new cohort::detail::WorkDeque<Element, Atomic>(1)};
 };
 
+// The owner takes the oldest by name, and then what is left.
+struct OldestAndTwoThieves : rl::test_suite<OldestAndTwoThieves, 3>, model::PlainMemory {
+  static constexpr unsigned switches = 2;
+  static constexpr rl::iteration_t executions = 200'000;
+
+  void thread(unsigned index) {
+    if (index != 0) {
+      take(deque->steal());
+      return;
+    }
+    for (Element& element : elements) {
+      element.content = 1;
+      deque->reserve();
+      deque->push_reserved(&element);
+    }
+    for (Element& element : elements) {
+      if (deque->take(&element)) take(&element);
+    }
+  }
+
+  void after() {
+    while (Element* element = deque->pop()) take(element);
+    for (const Element& element : elements) RL_ASSERT(element.taken == 1);
+  }
+
+  static void take(Element* element) {
+    if (element == nullptr) return;
+    RL_ASSERT(element->content == 1);
+    ++element->taken;
+  }
+
+  std::array<Element, 3> elements;
+  std::unique_ptr<cohort::detail::WorkDeque<Element, Atomic>> deque{new cohort::detail::WorkDeque<Element, Atomic>(2)};
+};
+
 }  // namespace
 
-int main() { return model::explore<OwnerAndTwoThieves>(); }
+int main() { return model::explore<OwnerAndTwoThieves, OldestAndTwoThieves>(); }

@@ -130,7 +130,7 @@ class [[nodiscard]] StrangersAwaiter {
       throw;
     }
     relay.destroy();
-    return handle;
+    return transfer(handle);
   }
 
   decltype(auto) await_resume() { return awaiter_.await_resume(); }

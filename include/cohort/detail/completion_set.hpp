@@ -72,6 +72,10 @@ class CompletionSet {
   [[nodiscard]] Handles take_all() noexcept;
   /// Whether all have been given out.
   [[nodiscard]] bool exhausted() const noexcept { return given_out_ == size(); }
+  /// Whether one that was not given out is done.
+  [[nodiscard]] bool has_done() const noexcept {
+    return has_early(1) || late_ != nullptr || done_.load(std::memory_order_relaxed) != nullptr;  // relaxed: a look
+  }
   /// Whether `count` that were not given out were done from the beginning.
   [[nodiscard]] bool has_early(std::size_t count) const noexcept { return early_left_ >= count; }
 
@@ -98,6 +102,7 @@ class CompletionSet {
   void listen();
   void report(Entry& entry) noexcept;
   [[nodiscard]] std::size_t next_done() noexcept;
+  [[nodiscard]] std::size_t index_of(const Waiter& entry) const noexcept;
   void stop_listening() noexcept;
   [[nodiscard]] bool start_waiting(Consumer& consumer, std::size_t count) noexcept;
   [[nodiscard]] bool stop_waiting() noexcept { return reports_.withdraw(); }
@@ -108,8 +113,8 @@ class CompletionSet {
   std::size_t early_left_ = 0;   // how many of them have not been given out,
   std::size_t early_index_ = 0;  // and where the next of these is, or before it
   std::size_t given_out_ = 0;
-  std::size_t late_given_out_ = 0;  // of these, not early
-  Waiter* late_ = nullptr;          // taken from done_, oldest first
+  std::size_t reports_used_ = 0;  // how many have been given out, or made early
+  Waiter* late_ = nullptr;        // taken from done_, oldest first
 
   std::vector<Entry> entries_;    // of the first that was not done from the beginning, and of all behind it
   std::size_t first_entry_ = 0;   // the index of that
@@ -124,7 +129,7 @@ class [[nodiscard]] CompletionSet::Ready {
  public:
   class Awaiter {
    public:
-    Awaiter(CompletionSet& set, std::size_t count, TimePoint deadline, StateBase* task) noexcept
+    Awaiter(CompletionSet* set, std::size_t count, TimePoint deadline, StateBase* task) noexcept
         : count_(count), wait_(set, deadline, task) {}
     Awaiter(const Awaiter&) = delete;
     Awaiter& operator=(const Awaiter&) = delete;
@@ -141,8 +146,8 @@ class [[nodiscard]] CompletionSet::Ready {
 
    private:
     struct Wait : Suspension, Consumer {
-      Wait(CompletionSet& awaited, TimePoint deadline, StateBase* task) noexcept
-          : Suspension(task, deadline), set(&awaited) {}
+      Wait(CompletionSet* awaited, TimePoint deadline, StateBase* task) noexcept
+          : Suspension(task, deadline), set(awaited) {}
       CompletionSet* set;
     };
     bool wait(std::coroutine_handle<> handle);
@@ -153,7 +158,7 @@ class [[nodiscard]] CompletionSet::Ready {
 
   Ready(CompletionSet& set, std::size_t count, TimePoint deadline) noexcept
       : set_(&set), count_(count), deadline_(deadline) {}
-  [[nodiscard]] Awaiter bind(StateBase* task) const noexcept { return Awaiter(*set_, count_, deadline_, task); }
+  [[nodiscard]] Awaiter bind(StateBase* task) const noexcept { return Awaiter(set_, count_, deadline_, task); }
   [[nodiscard]] Awaiter operator co_await() const noexcept { return bind(nullptr); }
 
  private:

@@ -17,11 +17,12 @@ concept FutureRange = std::ranges::input_range<Range> && is_future<std::ranges::
 template <FutureRange Range>
 using FutureValue = typename std::remove_cvref_t<std::ranges::range_reference_t<Range>>::value_type;
 
-/// Handles of a range's futures: theirs, if it is an rvalue that owns them, else copies. *Throws*:
+/// Handles of a range's futures: theirs, if it is an rvalue that owns them and lets go of them, else copies. *Throws*:
 /// `std::future_error(no_state)` for one that is not valid.
 template <FutureRange Range>
 [[nodiscard]] Handles handles_of(Range&& range) {
-  constexpr bool owned = !std::is_lvalue_reference_v<Range> && !std::ranges::view<std::remove_cvref_t<Range>>;
+  constexpr bool owned = !std::is_lvalue_reference_v<Range> && !std::ranges::view<std::remove_cvref_t<Range>> &&
+                         !std::is_const_v<std::remove_reference_t<std::ranges::range_reference_t<Range>>>;
   Handles handles;
   // Where copies are made of handles that stay, those are two more for one that is in twice.
   if (!owned && std::ranges::forward_range<Range> && std::is_lvalue_reference_v<std::ranges::range_reference_t<Range>>)

@@ -93,6 +93,14 @@ struct alignas(frame_alignment) StateBase : Node {
     return address;
   }
 
+  /// Root: whether whoever waits for it may start it; then it is counted by nothing but WorkerCounters when it runs on a
+  /// worker of its home.
+  [[nodiscard]] bool starts_in_place() const noexcept { return submitter != in_turn; }
+  /// Root: whether a worker has submitted it, and another than this one of the same pool.
+  [[nodiscard]] bool stolen_by(std::uint16_t worker) const noexcept {
+    return submitter != worker && submitter < in_turn;
+  }
+
   [[nodiscard]] bool done() const noexcept { return waiters.has(FlaggedList<Waiter>::closed); }
 
   void add_handle() noexcept {
@@ -135,14 +143,18 @@ struct alignas(frame_alignment) StateBase : Node {
   };
   std::uint8_t frame_class;  // of the block
   sync::atomic<Outcome> outcome{Outcome::pending};
+  // Root: the index of the worker that submitted it, or one of these two: nobody who waits for it may start it, or it
+  // came from outside.
+  static constexpr std::uint16_t in_turn = 0xfffe;
+  static constexpr std::uint16_t from_outside = 0xffff;
+  std::uint16_t submitter = in_turn;
   Role role = Role::created;
-  // Root: may be started by whoever waits for it, and is counted by nothing but WorkerCounters when it runs on a worker
-  // of its home.
-  bool starts_in_place = false;
   bool arguments_trivial = false;  // nothing of what has run needs to be destroyed once it has ended
   bool is_call = false;            // a plain call, not a coroutine
-  bool of_stranger = false;        // child: of a stranger's coroutine
-  bool admitted = false;           // root: has its place among max_concurrent_tasks; the pool's
+  union {
+    bool of_stranger = false;  // child: of a stranger's coroutine
+    bool admitted;             // root: has its place among max_concurrent_tasks; the pool's
+  };
 };
 
 /// Where a coroutine is at home, and not a guest: where its parent runs, or where it was submitted. Null outside any.

@@ -34,7 +34,13 @@ struct alignas(64) WorkerCounters {
   Counter cancelled{0};    // … as cancelled
   Counter ended_early{0};  // of these, cancelled without having been started
   Counter left{0};         // … and gone: nothing of them will touch the pool again
-  Counter stolen{0};       // tasks it took from other workers
+  Counter stolen{0};       // of those it started, what another worker had submitted
+
+  void count_start(bool was_stolen) noexcept {
+    add(started);
+    if (was_stolen) [[unlikely]]
+      add(stolen);
+  }
 
   void count_end(Outcome outcome) noexcept {
     add(outcome == Outcome::value ? succeeded : outcome == Outcome::cancelled ? cancelled : failed);
@@ -76,18 +82,18 @@ class Published {
 struct ThreadContext {
   static constexpr unsigned most_transfers = 64;
 
-  Scheduler* scheduler = nullptr;            // whose worker this thread is now, null outside
-  WorkDeque<Node>* deque = nullptr;          // that worker's deque
-  WorkerCounters* counters = nullptr;        // that worker's counters
-  PoolWorker* worker = nullptr;              // that worker, when its pool is a ThreadPool
-  std::uint16_t wheel = 0;                   // that worker's: where timers that are made here are armed
-  const Scheduler* owner = nullptr;          // the pool that this thread was made by, whatever it does now
-  InlineAwait* inline_awaits = nullptr;      // the awaits whose awaited task runs on this very stack, innermost first
-  Published<const Scope> current;            // the task that runs
-  std::coroutine_handle<> next;              // what to resume next, from the bottom of the stack: see transfer()
-  unsigned transfers_left = most_transfers;  // until the stack is left: see transfer()
-  unsigned branch_runs = 0;                  // see Latch::take_branch_after
-  bool finishing = false;                    // the thread is at the end of a task and returns to its loop at once
+  Scheduler* scheduler = nullptr;        // whose worker this thread is now, null outside
+  WorkDeque<Node>* deque = nullptr;      // that worker's deque
+  WorkerCounters* counters = nullptr;    // that worker's counters
+  PoolWorker* worker = nullptr;          // that worker, when its pool is a ThreadPool
+  std::uint16_t worker_index = 0;        // that worker's; also of the wheel where timers that are made here are armed
+  const Scheduler* owner = nullptr;      // the pool that this thread was made by, whatever it does now
+  InlineAwait* inline_awaits = nullptr;  // the awaits whose awaited task runs on this very stack, innermost first
+  Published<const Scope> current;        // the task that runs
+  std::coroutine_handle<> next;          // what to resume next, from the bottom of the stack: see transfer()
+  unsigned transfers_left = most_transfers;     // until the stack is left: see transfer()
+  unsigned branch_runs = 0;                     // see Latch::take_branch_after
+  bool finishing = false;                       // the thread is at the end of a task and returns to its loop at once
   const Scheduler* firing_timers_of = nullptr;  // what is scheduled there now is due
   // While a worker of that pool fires its timers: those that call an application's code, which the worker runs before all
   // else, back in its loop; the last on top.

@@ -11,7 +11,7 @@ namespace cohort::detail {
 /// Something to be told, once, when a time has come. All but the time belongs to the scheduler that it is armed with. It
 /// may be in a scope, too; what it then does on either occasion is its kind's.
 struct Timer : StopNode {
-  explicit Timer(TimePoint when = TimePoint::max()) noexcept : time(when), wheel(thread_context().wheel) {}
+  explicit Timer(TimePoint when = TimePoint::max()) noexcept : time(when), wheel(thread_context().worker_index) {}
 
   void time_out() noexcept { kind->time_out(*this); }
   /// The next of the timers that it is among.

@@ -22,7 +22,8 @@ namespace cohort::detail {
 template <class T, template <class> class Atomic = sync::atomic>
 class WorkDeque {
  public:
-  explicit WorkDeque(std::size_t capacity = 256) : buffer_(new Buffer(capacity, nullptr)) {}
+  explicit WorkDeque(std::size_t capacity = 256)
+      : buffer_(new Buffer(capacity, nullptr)), full_at_(static_cast<std::int64_t>(capacity)) {}
   WorkDeque(const WorkDeque&) = delete;
   WorkDeque& operator=(const WorkDeque&) = delete;
   // Nobody may be stealing any more.
@@ -33,18 +34,17 @@ class WorkDeque {
     }
   }
 
-  /// Whether one more element can be pushed.
+  /// Whether one more element can be pushed, as far as the owner knows. It looks at its own only, for thieves write the
+  /// top: there may be room of which it learns in `reserve` and `try_push`.
   [[nodiscard]] bool has_room() const noexcept {
-    const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);    // relaxed: only the owner writes it
-    const std::int64_t top = top_.load(std::memory_order_acquire);          // acquire: pairs with the CAS of steal()
-    return bottom - top < buffer_.load(std::memory_order_relaxed)->size();  // relaxed: as the bottom
+    return bottom_.load(std::memory_order_relaxed) < full_at_;  // relaxed: own
   }
 
   /// Makes room for one more element, so that it can be pushed.
   ///
   /// *Throws*: `std::bad_alloc`, the deque unchanged.
   void reserve() {
-    if (!has_room()) [[unlikely]]
+    if (!has_room() && !find_room()) [[unlikely]]
       grow();
   }
 
@@ -59,7 +59,7 @@ class WorkDeque {
 
   /// The same where there may be no room: allocates nothing, and is false when there is none.
   [[nodiscard]] bool try_push(T* element) noexcept {
-    if (!has_room()) [[unlikely]]
+    if (!has_room() && !find_room()) [[unlikely]]
       return false;
     push_reserved(element);
     return true;
@@ -82,6 +82,9 @@ class WorkDeque {
     const std::int64_t last = bottom_.load(std::memory_order_relaxed) - 1;  // relaxed: own
     return at(last) == element && take_last(last);
   }
+
+  /// Takes `element` if it is the newest or the oldest; false, and nothing done, when it is neither.
+  [[nodiscard]] bool take(const T* element) noexcept { return pop(element) || take_oldest(element); }
 
   /// Takes the oldest element; null when empty or when another taker was faster.
   [[nodiscard]] T* steal() noexcept {
@@ -147,22 +150,40 @@ class WorkDeque {
     return taken;
   }
 
-  // Not inline, for the sake of the registers that reserve() then need not save.
+  // Takes `element` as a thief would, if it is the oldest. Not inline: it would be the longer part of what is most often
+  // a pop.
+  [[nodiscard, gnu::noinline]] bool take_oldest(const T* element) noexcept {
+    // relaxed: it is in the deque only if it was there when the top was this, and the exchange says whether it still is
+    std::int64_t top = top_.load(std::memory_order_relaxed);
+    return top < bottom_.load(std::memory_order_relaxed) && at(top) == element &&  // relaxed: own
+           top_.compare_exchange_strong(top, top + 1, std::memory_order_seq_cst);
+  }
+
+  // Looks how much room thieves have made. It and grow() are not inline, for the sake of the registers that reserve()
+  // then need not save.
+  [[gnu::noinline]] bool find_room() noexcept {
+    // acquire: pairs with the exchange of steal(), which comes after its reading of the element there
+    full_at_ = top_.load(std::memory_order_acquire) + buffer_.load(std::memory_order_relaxed)->size();  // relaxed: own
+    return has_room();
+  }
+
   [[gnu::noinline, gnu::cold]] void grow() {
     const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);  // relaxed, both: own
-    const std::int64_t top = top_.load(std::memory_order_acquire);        // acquire: as in has_room()
+    const std::int64_t top = top_.load(std::memory_order_acquire);        // acquire: as in find_room()
     Buffer* buffer = buffer_.load(std::memory_order_relaxed);
     Buffer* larger = new Buffer(static_cast<std::size_t>(buffer->size()) * 2, buffer);
     for (std::int64_t index = top; index < bottom; ++index) larger->put(index, buffer->get(index));
     // release: a thief that sees the new buffer sees what was copied into it. The old one is kept: a thief may be
     // reading it, and finds the same elements there.
     buffer_.store(larger, std::memory_order_release);
+    full_at_ = top + larger->size();
   }
 
   // Owner: reads and writes bottom_ and buffer_. Thieves: read both. Everyone: moves top_ on by compare-exchange. On
   // lines of their own, so that thieves at work do not slow the owner's pushes.
   alignas(64) Atomic<std::int64_t> bottom_{0};
   Atomic<Buffer*> buffer_;
+  std::int64_t full_at_;  // the owner's: the bottom at which there is no room, by the top that it has seen last
   alignas(64) Atomic<std::int64_t> top_{0};
 };
 
