@@ -37,7 +37,7 @@ class BasicInjectionQueue {
     if (node != nullptr) {
       ready_ = node->next;
       prefetch<0, 384>(ready_);  // the next task, when they lie so long that no cache has them any more
-      has_ready_.store(ready_ != nullptr, std::memory_order_seq_cst);  // seq_cst: see empty()
+      if (ready_ == nullptr) has_ready_.store(false, std::memory_order_seq_cst);  // seq_cst: see empty()
     }
     return node;
   }
