@@ -29,13 +29,16 @@ std::exception_ptr exception_of(const StateBase& state) noexcept {
 
 // Whether the awaited task may run on the stack of the one who awaits it, if it lies at an end of this worker's deque.
 inline bool FutureAwaiterBase::may_run_inline(const ThreadContext& context) const noexcept {
-  if (parent == nullptr || context.deque == nullptr || context.scheduler != parent->scheduler || timed_) return false;
-  // Now and then through the worker's loop instead: a task that submits and awaits for ever must not keep it from all
-  // else. relaxed: own
-  constexpr std::uint64_t runs = 256;
-  if (context.counters->started.load(std::memory_order_relaxed) % runs == runs - 1) [[unlikely]]
+  if (parent == nullptr || context.deque == nullptr || context.scheduler != parent->scheduler || timed_ ||
+      asked_to_stop()) {
     return false;
-  return !asked_to_stop();
+  }
+  // Now and then through the worker's loop instead, and soon if something else waits for it: a task that submits and
+  // awaits for ever must not keep it from all else. relaxed: own
+  constexpr std::uint64_t look = 32;
+  constexpr std::uint64_t most = 256;
+  const std::uint64_t started = context.counters->started.load(std::memory_order_relaxed) + 1;
+  return started % look != 0 || (started % most != 0 && !context.scheduler->let_others_in());
 }
 
 // It has been taken from there.

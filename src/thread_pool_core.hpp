@@ -123,7 +123,9 @@ struct ThreadPool::Core {
   detail::UnbegunTasks unbegun;
 
   detail::sync::atomic<bool> cancel_unstarted{false};  // set by shutdown: what is found unstarted is cancelled
-  detail::sync::atomic<bool> stopped{false};           // everything has ended; threads leave
+  // Held where tasks go from one queue to another, and where a shutdown takes all out: so it misses none.
+  detail::sync::mutex moving_mutex;
+  detail::sync::atomic<bool> stopped{false};  // everything has ended; threads leave
   detail::sync::atomic<std::uint32_t> applicants{
       0};  // size of `returning`; looked at by workers between tasks and before they sleep
   detail::sync::atomic<bool> timers_unattended{false};  // timers were armed and nobody watches the clock

@@ -7,7 +7,7 @@
 #include <algorithm>  // for std::find, std::min
 #include <array>      // for std::array
 #include <atomic>     // for std::memory_order
-#include <mutex>      // for std::lock_guard
+#include <mutex>      // for std::lock_guard, std::unique_lock
 #include <utility>    // for std::exchange
 
 #include "look_for_a_while.hpp"
@@ -104,10 +104,13 @@ Node* ThreadPool::steal(PoolWorker& thief) noexcept {
 }
 
 // More for the deque of a worker that has nothing in it, from one that has very many: so the thief does not come back for
-// each of them to lines on which the other is at work.
+// each of them to lines on which the other is at work. One thief at a time: the others have their one.
 void ThreadPool::steal_share(PoolWorker& victim) noexcept {
   std::array<Node*, most_at_once> share;
   const std::size_t size = std::min(victim.deque.size() / share_divisor, share.size());
+  if (size == 0) return;
+  std::unique_lock lock(core_->moving_mutex, std::try_to_lock);
+  if (!lock) return;
   std::size_t count = 0;
   while (count < size && (share[count] = victim.deque.steal()) != nullptr) ++count;
   while (count > 0) push(*share[--count]);  // the oldest on top, to run next
@@ -129,9 +132,28 @@ Node* ThreadPool::look_elsewhere(PoolWorker& worker) noexcept {
       worker.tick + std::min({turns_to(injection_interval), turns_to(oldest_interval), turns_to(clock_interval)});
   if (worker.tick % injection_interval == 0) return core.injected.pop();
   if (worker.tick % oldest_interval == 0) return worker.deque.steal();
-  if (worker.tick % clock_interval != 0) return nullptr;
+  return worker.tick % clock_interval == 0 ? take_due() : nullptr;
+}
+
+// What waits for a worker because its time has come; looks at the clock when nothing did.
+Node* ThreadPool::take_due() noexcept {
+  Core& core = *core_;
   if (core.timers.next() != TimePoint::max() && core.due.empty()) advance_timers();
   return core.due.pop();
+}
+
+bool ThreadPool::let_others_in() noexcept {
+  Core& core = *core_;
+  const detail::WorkDeque<Node>& own = *thread_context().deque;
+  const std::size_t before = own.size();
+  if (!core.injected.empty()) {
+    std::unique_lock lock(core.moving_mutex, std::try_to_lock);
+    if (!lock) return true;
+    if (Node* node = core.injected.pop()) push(*node);
+  }
+  if (Node* node = take_due()) push(*node);
+  // Or alarms. relaxed: a hint
+  return own.size() > before || core.applicants.load(std::memory_order_relaxed) != 0;
 }
 
 Node* ThreadPool::take(PoolWorker& worker) noexcept {
@@ -286,10 +308,13 @@ void ThreadPool::cancel_unstarted() noexcept {
     while (Node* node = core.gated.pop()) unstarted.push(*node);
   }
   const auto sort = [&](Node& node) { (detail::is_queued_root(node) ? unstarted : others).push(node); };
-  while (Node* node = core.injected.pop()) sort(*node);
-  for (const auto& worker : core.workers) {
-    while (!worker->deque.empty()) {
-      if (Node* node = worker->deque.steal()) sort(*node);
+  {
+    std::lock_guard lock(core.moving_mutex);
+    while (Node* node = core.injected.pop()) sort(*node);
+    for (const auto& worker : core.workers) {
+      while (!worker->deque.empty()) {
+        if (Node* node = worker->deque.steal()) sort(*node);
+      }
     }
   }
   while (Node* node = others.pop()) schedule_last(*node);

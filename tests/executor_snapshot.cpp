@@ -90,12 +90,16 @@ TEMPLATE_TEST_CASE("a snapshot names tasks that hang and what they wait for", ""
   futures.push_back(executor.submit(named("follower"), await_future, futures[1]));
   futures.push_back(executor.submit(named("chooser"), await_first, std::vector{futures[1], futures[2]}));
   if constexpr (std::is_same_v<TestType, ManualExecutor>) executor.pool().run_until_idle();
-  const ExecutorSnapshot snapshot = until(executor, [](const ExecutorSnapshot& each) {
+  // When all wait, and after that no worker has anything left to do, nothing moves any more.
+  until(executor, [](const ExecutorSnapshot& each) {
     return std::all_of(each.tasks.begin(), each.tasks.end(),
-                       [](const TaskSnapshot& task) { return task.activity == TaskActivity::waiting; }) &&
-           std::all_of(each.workers.begin(), each.workers.end(),
+                       [](const TaskSnapshot& task) { return task.activity == TaskActivity::waiting; });
+  });
+  until(executor, [](const ExecutorSnapshot& each) {
+    return std::all_of(each.workers.begin(), each.workers.end(),
                        [](const auto& worker) { return worker.activity == WorkerActivity::parked; });
   });
+  const ExecutorSnapshot snapshot = executor.snapshot();
 
   CHECK(snapshot.tasks.size() == 10);
   CHECK(snapshot.unlisted == 0);

@@ -29,6 +29,13 @@ Task<int> answer_later() {
   co_return 42;
 }
 
+Task<> settled(AsyncFuture<void> future) {
+  try {
+    co_await future;
+  } catch (const CancelledError&) {
+  }
+}
+
 }  // namespace
 
 // ---- Waiting -------------------------------------------------------------------------------------------------------
@@ -260,6 +267,58 @@ TEST_CASE("shutdown cancels tasks that a worker has queued or that wait for room
     REQUIRE(semaphore.try_acquire());
   }
   REQUIRE(ran == 0);
+}
+
+TEST_CASE("shutdown also cancels what one worker takes from another meanwhile", "[shutdown][cancel][threads]") {
+  // While it empties the long queue of worker 1, worker 0, which it has seen to, takes from worker 2: a coroutine that is
+  // to go on, and perhaps some of the tasks behind it. What is among these must not begin after shutdown has returned.
+  thread_local std::size_t worker = 3;
+  ExecutorOptions options;
+  options.max_workers = 3;
+  options.on_worker_start = [](std::size_t index) { worker = index; };
+  AsyncExecutor executor(options);
+  Semaphore semaphore(0);
+  std::vector<AsyncFuture<void>> unstarted;
+  std::atomic<bool> returned = false;
+  std::atomic<int> late = 0;
+  auto going_on = [&]() -> Task<> {
+    const Permit permit = co_await semaphore.acquire();
+    while (!returned) std::this_thread::yield();
+    for (const auto& future : unstarted) co_await settled(future);
+  };
+  auto coroutine = executor.submit(going_on);
+  REQUIRE(eventually([&] { return executor.stats().running == 1; }));
+  std::atomic<int> arrived = 0;
+  std::atomic<int> prepared = 0;
+  std::atomic<bool> thief_may_go = false;
+  Gate gate;
+  auto role = [&] {
+    ++arrived;
+    while (arrived < 3) std::this_thread::yield();
+    if (worker == 1) {
+      for (int i = 0; i < scaled(1'000'000); ++i) (void)executor.submit([] {});
+    } else if (worker == 2) {
+      semaphore.release();
+      for (int i = 0; i < 200; ++i) {
+        unstarted.push_back(executor.submit([&] {
+          if (returned) ++late;
+        }));
+      }
+    }
+    ++prepared;
+    if (worker != 0) gate.wait();
+    while (!thief_may_go) std::this_thread::yield();
+  };
+  for (int i = 0; i < 3; ++i) (void)executor.submit(role);
+  REQUIRE(eventually([&] { return prepared == 3; }));
+  thief_may_go = true;
+  executor.shutdown({.wait = false, .cancel_futures = true});
+  returned = true;
+  REQUIRE(eventually([&] { return coroutine.done(); }));
+  CHECK(late == 0);
+  for (const auto& future : unstarted) REQUIRE(eventually([&] { return future.cancelled(); }));
+  gate.open();
+  executor.shutdown();
 }
 
 TEST_CASE("shutdown does not cancel a task that waits for the permit of another attempt", "[shutdown][cancel]") {

@@ -341,6 +341,70 @@ TEST_CASE("tasks that feed on themselves do not starve the outside nor the timer
   REQUIRE(starved.empty());
 }
 
+TEST_CASE("a task that awaits in order what it has submitted soon lets in what waits", "[pool][fairness][R2]") {
+  // How many of its tasks run between the moment when something else could and when that does.
+  AsyncExecutor executor(1);
+  std::atomic<int> ran = 0;
+  std::atomic<int> ran_until = -1;
+  const auto note = [&] { ran_until = ran.load(); };
+  constexpr int blocking = 40;
+  std::atomic<bool> reached = false;
+  Gate gate;
+  Semaphore semaphore(0);
+  AsyncPromise<> promise;
+  AsyncFuture<void> other;
+  std::function<void()> on_reached = [] {};
+  SECTION("from outside") {
+    on_reached = [&] { other = executor.submit(note); };
+  }
+  SECTION("because its time has come") {
+    other = executor.submit([&]() -> Task<> {
+      co_await sleep_for(300ms);
+      note();
+    });
+    on_reached = [] { std::this_thread::sleep_for(500ms); };
+  }
+  SECTION("because it has what it awaited") {
+    other = executor.submit([&]() -> Task<> {
+      const Permit permit = co_await semaphore.acquire();
+      note();
+    });
+  }
+  SECTION("a thread that blocked") {
+    other = executor.submit([&, future = promise.get_future()] {
+      future.get();
+      note();
+    });
+    on_reached = [&] {
+      promise.set_result();
+      std::this_thread::sleep_for(300ms);
+    };
+  }
+  auto parent = executor.submit([&]() -> Task<> {
+    std::vector<AsyncFuture<void>> futures;
+    for (int i = 0; i < 600; ++i) {
+      futures.push_back(executor.submit([&, i] {
+        if (i == blocking) {
+          reached = true;
+          gate.wait();
+          semaphore.release();
+        } else if (i > blocking) {
+          std::this_thread::sleep_for(100us);
+        }
+        ++ran;
+      }));
+    }
+    for (auto& future : futures) co_await std::move(future);
+  });
+  REQUIRE(eventually([&] { return reached.load(); }));
+  const int ran_before = ran;
+  on_reached();
+  gate.open();
+  parent.get();
+  other.get();
+  CHECK(ran_until - ran_before < 150);
+}
+
 // ---- Blocking on a worker ------------------------------------------------------------------------------------------
 
 TEST_CASE("a thousand nested gets on a pool of one come to an end", "[pool][nested][R3]") {

@@ -57,11 +57,12 @@ class WorkDeque {
     bottom_.store(bottom + 1, std::memory_order_seq_cst);
   }
 
-  /// The same where there may be no room: allocates nothing, and is false when there is none.
+  /// The same of what was under way and is to go on next; allocates nothing, and is false when there is no room.
   [[nodiscard]] bool try_push(T* element) noexcept {
     if (!has_room() && !find_room()) [[unlikely]]
       return false;
     push_reserved(element);
+    goes_on_at_ = bottom_.load(std::memory_order_relaxed);  // relaxed: own
     return true;
   }
 
@@ -83,7 +84,8 @@ class WorkDeque {
     return at(last) == element && take_last(last);
   }
 
-  /// Takes `element` if it is the newest or the oldest; false, and nothing done, when it is neither.
+  /// Takes `element` if it is the newest, or if it is the oldest and the newest is none that try_push() has added; false,
+  /// and nothing done, when it is not.
   [[nodiscard]] bool take(const T* element) noexcept { return pop(element) || take_oldest(element); }
 
   /// Takes the oldest element; null when empty or when another taker was faster.
@@ -155,7 +157,8 @@ class WorkDeque {
   [[nodiscard, gnu::noinline]] bool take_oldest(const T* element) noexcept {
     // relaxed: it is in the deque only if it was there when the top was this, and the exchange says whether it still is
     std::int64_t top = top_.load(std::memory_order_relaxed);
-    return top < bottom_.load(std::memory_order_relaxed) && at(top) == element &&  // relaxed: own
+    const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);  // relaxed: own
+    return top < bottom && bottom != goes_on_at_ && at(top) == element &&
            top_.compare_exchange_strong(top, top + 1, std::memory_order_seq_cst);
   }
 
@@ -183,7 +186,8 @@ class WorkDeque {
   // lines of their own, so that thieves at work do not slow the owner's pushes.
   alignas(64) Atomic<std::int64_t> bottom_{0};
   Atomic<Buffer*> buffer_;
-  std::int64_t full_at_;  // the owner's: the bottom at which there is no room, by the top that it has seen last
+  std::int64_t full_at_;         // the owner's: the bottom at which there is no room, by the top that it has seen last
+  std::int64_t goes_on_at_ = 0;  // the owner's: the bottom at which what try_push() added last is the newest
   alignas(64) Atomic<std::int64_t> top_{0};
 };
 
