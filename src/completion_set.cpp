@@ -2,7 +2,7 @@
 #include <cohort/detail/prefetch.hpp>
 #include <cohort/detail/sync.hpp>
 
-#include <algorithm>      // for std::any_of
+#include <algorithm>      // for std::any_of, std::max
 #include <unordered_set>  // for std::unordered_set
 #include <utility>        // for std::exchange
 
@@ -120,7 +120,10 @@ Handles CompletionSet::take_all() noexcept {
   return std::move(handles_);
 }
 
-std::size_t CompletionSet::unfinished() const noexcept { return listening_to_ - reports_.count(); }
+// A report is seen, and may be given out, before it is counted.
+std::size_t CompletionSet::unfinished() const noexcept {
+  return listening_to_ - std::max<std::size_t>(reports_.count(), reports_used_);
+}
 
 // What is not given out is not reported to anybody any more. A report that is under way still comes to its entry.
 void CompletionSet::stop_listening() noexcept {

@@ -1030,6 +1030,39 @@ TEST_CASE("a worker that wakes more tasks than its deque has room for allocates 
   REQUIRE(resumed == 2000);
 }
 
+TEST_CASE("a stream of map whose chunk failed, and cannot say so, goes on behind it", "[R7][R9]") {
+  int skipped = 0;
+  for (long allocation = 0; allocation < 8; ++allocation) {
+    AsyncExecutor executor(Stage::options(1));
+    auto identity = [](int value) { return value; };
+    fault::plan = {fault::Whose::workers, fault::Which::one};
+    fault::seen = 0;
+    fault::first_to_fail = allocation;
+    fault::armed = true;
+    auto stream = executor.map(MapOptions{.buffer_size = 2, .chunk_size = 2}, identity, std::vector{1, 2, 3, 4});
+    const bool first_done = eventually([&] { return executor.stats().succeeded + executor.stats().failed == 1; });
+    fault::plan = {fault::Whose::anybodys, fault::Which::one};
+    fault::seen = 0;
+    fault::first_to_fail = 0;
+    int first = 0;
+    try {
+      for (const int value : stream) {
+        first = value;
+        break;
+      }
+    } catch (const std::bad_alloc&) {
+    }
+    fault::armed = false;
+    REQUIRE(first_done);
+    if (first != 0) continue;
+    ++skipped;
+    std::vector<int> rest;
+    for (const int value : stream) rest.push_back(value);
+    REQUIRE(rest == std::vector{3, 4});
+  }
+  REQUIRE(skipped > 0);
+}
+
 TEST_CASE("a slab of frames that there is no memory to remember goes back at once", "[R9]") {
   detail::FrameSlabs slabs;
   for (const bool fails : {true, false}) {

@@ -256,11 +256,15 @@ class [[nodiscard]] ResultStream {
     try {
       chunk_ = std::move(future).get();
     } catch (...) {
-      // The chunk as a whole was cancelled: so was each of its elements.
-      chunk_.clear();
-      ahead_ -= size;  // they are skipped if there is no memory to keep them in
-      chunk_.resize(size);
-      ahead_ += size;
+      // The chunk as a whole was cancelled, or failed: so has each of its elements.
+      try {
+        chunk_.clear();
+        chunk_.resize(size);
+      } catch (...) {
+        ahead_ -= size;  // there is no memory to keep them in: they are skipped
+        refill();
+        throw;
+      }
       for (detail::ChunkItem<R>& item : chunk_) item = std::current_exception();
     }
   }
