@@ -5,6 +5,8 @@
 #include <cohort/detail/sync_thread.hpp>
 #include <cohort/errors.hpp>
 
+#include <algorithm>
+#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -141,6 +143,29 @@ const Scenario s4_gate("S4-gate", "a task's end meets cancel of the one at the g
                          check(runs == (second.cancelled() ? 2 : 3), "what was not cancelled ran");
                          return second.cancelled() ? "one is cancelled" : "all ran";
                        });
+
+// A task's many tasks are cancelled while another worker takes several of them at once: after shutdown() has returned, only
+// what a worker had just taken out to run is still to end.
+const Scenario s4_share("S4-share", "steal of several meets shutdown that cancels",
+                        {"all are done", "some are in hand"}, [] {
+                          explore::Calm calm;
+                          AsyncExecutor executor(2);
+                          calm.end();
+                          std::array<AsyncFuture<void>, 20> futures;
+                          executor
+                              .submit([&] {
+                                for (AsyncFuture<void>& each : futures) each = executor.submit([] {});
+                              })
+                              .get();
+                          executor.shutdown({.wait = false, .cancel_futures = true});
+                          const auto unfinished =
+                              std::count_if(futures.begin(), futures.end(),
+                                            [](const AsyncFuture<void>& each) { return !each.done(); });
+                          check(unfinished <= 2, "one for each worker, at most");
+                          executor.shutdown();
+                          explore::check_all_ended(executor, futures.size() + 1);
+                          return unfinished == 0 ? "all are done" : "some are in hand";
+                        });
 
 // Two waiting calls, and a third that does not wait, with a task queued: when a waiting one returns, all has ended.
 const Scenario s5("S5", "two shutdowns", {"both waited"}, [] {
