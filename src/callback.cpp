@@ -44,9 +44,9 @@ void CallbackList::run() noexcept {
   --context.callback_depth;
 }
 
-void report_callback_exception(StateBase& state) noexcept {
+void report_callback_exception(Scheduler* home) noexcept {
   std::exception_ptr exception = std::current_exception();
-  if (Scheduler* home = pin_if_alive(state.home)) {
+  if (pin_if_alive(home) != nullptr) {
     home->report(std::move(exception));
     home->drop_reference();
   } else {

@@ -24,7 +24,7 @@ using detail::TaskRecord;
 class ConcurrentExecutionBackend::Core : public std::enable_shared_from_this<Core> {
  public:
   Core(AsyncExecutor* borrowed, std::unique_ptr<AsyncExecutor> owned, const BackendOptions& options)
-      : registry_(options.history_limit),
+      : registry_(&(owned != nullptr ? *owned : *borrowed).pool(), options.history_limit),
         monitor_(options.kill_grace),
         owned_(std::move(owned)),
         executor_(owned_ != nullptr ? *owned_ : *borrowed),

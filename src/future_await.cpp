@@ -38,7 +38,7 @@ inline bool FutureAwaiterBase::may_run_inline(const ThreadContext& context) cons
   constexpr std::uint64_t look = 32;
   constexpr std::uint64_t most = 256;
   const std::uint64_t started = context.counters->started.load(std::memory_order_relaxed) + 1;
-  return started % look != 0 || (started % most != 0 && !context.scheduler->let_others_in());
+  return started % look != 0 || (started % most != 0 && !context.scheduler->others_wait());
 }
 
 // It has been taken from there.

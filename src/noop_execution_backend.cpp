@@ -6,7 +6,7 @@
 namespace cohort {
 
 NoopExecutionBackend::NoopExecutionBackend(std::size_t history_limit)
-    : registry_(std::make_unique<detail::TaskRegistry>(history_limit)) {}
+    : registry_(std::make_unique<detail::TaskRegistry>(nullptr, history_limit)) {}
 
 Task<NoopExecutionBackend> NoopExecutionBackend::create(std::size_t history_limit) {
   co_return NoopExecutionBackend(history_limit);

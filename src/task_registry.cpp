@@ -34,8 +34,8 @@ TaskRecord::TaskRecord(TaskDescription&& description)
   result.metadata = std::move(description.metadata);
 }
 
-TaskRegistry::TaskRegistry(std::size_t history_limit)
-    : history_limit_(history_limit), callbacks_(std::make_shared<Callbacks>()) {}
+TaskRegistry::TaskRegistry(Scheduler* home, std::size_t history_limit)
+    : home_(home), history_limit_(history_limit), callbacks_(std::make_shared<Callbacks>()) {}
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Accepting
@@ -224,26 +224,10 @@ void TaskRegistry::tell(TaskRecord& record, TaskState state) noexcept {
     try {
       callback(record.result, state);
     } catch (...) {
-      report_exception(record);
+      report_callback_exception(home_ != nullptr ? home_ : thread_context().scheduler);
     }
   }
   calling_back = outer;
-}
-
-// The exception being handled goes where those of the executor's callbacks go.
-void TaskRegistry::report_exception(TaskRecord& record) noexcept {
-  AsyncFuture<void> body;
-  {
-    std::lock_guard lock(mutex_);
-    body = record.body;
-  }
-  if (body.valid()) {
-    report_callback_exception(FutureAccess::state(body));
-  } else if (Scheduler* const scheduler = thread_context().scheduler) {
-    scheduler->report(std::current_exception());
-  } else {
-    report_to_stderr(std::current_exception());
-  }
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

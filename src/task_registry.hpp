@@ -48,7 +48,8 @@ struct TaskRecord {
 /// *Thread safety*: all members from any thread.
 class TaskRegistry {
  public:
-  explicit TaskRegistry(std::size_t history_limit);
+  /// For a backend whose tasks run at `home`; null: where it is called.
+  TaskRegistry(Scheduler* home, std::size_t history_limit);
   TaskRegistry(const TaskRegistry&) = delete;
   TaskRegistry& operator=(const TaskRegistry&) = delete;
   ~TaskRegistry() = default;
@@ -102,10 +103,10 @@ class TaskRegistry {
   [[nodiscard]] std::string next_uid(const Uids& taken);
   void forget(const TaskRecord& record) noexcept;
   void tell(TaskRecord& record, TaskState state) noexcept;
-  void report_exception(TaskRecord& record) noexcept;
   [[nodiscard]] bool called_from_inside() const;
   void one_less() noexcept;
 
+  Scheduler* const home_;
   const std::size_t history_limit_;
   AsyncPromise<void> all_finished_;
 

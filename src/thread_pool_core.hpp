@@ -51,7 +51,9 @@ struct PoolWorker {
   sync::atomic<bool> searching{false};
   std::uint32_t tick = 0;       // turns of the loop; the holding thread's
   std::uint32_t next_look = 1;  // the turn at which it looks elsewhere: see ThreadPool::look_elsewhere
-  std::uint32_t random;         // where the next search for work begins; the holding thread's
+  // What of others comes before its own: see ThreadPool::others_wait; the holding thread's.
+  enum class Others : std::uint8_t { none, due, outside } others = Others::none;
+  std::uint32_t random;  // where the next search for work begins; the holding thread's
   // What `counters.submitted` was when a thief last left the only task here.
   alignas(64) sync::atomic<std::uint64_t> left_at{0};
 };
@@ -123,8 +125,8 @@ struct ThreadPool::Core {
   detail::UnbegunTasks unbegun;
 
   detail::sync::atomic<bool> cancel_unstarted{false};  // set by shutdown: what is found unstarted is cancelled
-  // Held where tasks go from one queue to another, and where a shutdown takes all out: so it misses none.
-  detail::sync::mutex moving_mutex;
+  // Held while a thief takes a share, which is for a moment in no queue, and while a shutdown takes all: so it misses none.
+  detail::sync::mutex share_mutex;
   detail::sync::atomic<bool> stopped{false};  // everything has ended; threads leave
   detail::sync::atomic<std::uint32_t> applicants{
       0};  // size of `returning`; looked at by workers between tasks and before they sleep

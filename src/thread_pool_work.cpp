@@ -109,7 +109,7 @@ void ThreadPool::steal_share(PoolWorker& victim) noexcept {
   std::array<Node*, most_at_once> share;
   const std::size_t size = std::min(victim.deque.size() / share_divisor, share.size());
   if (size == 0) return;
-  std::unique_lock lock(core_->moving_mutex, std::try_to_lock);
+  std::unique_lock lock(core_->share_mutex, std::try_to_lock);
   if (!lock) return;
   std::size_t count = 0;
   while (count < size && (share[count] = victim.deque.steal()) != nullptr) ++count;
@@ -127,33 +127,44 @@ Node* ThreadPool::next(PoolWorker& worker) noexcept {
 // Something that its own deque would hide, when it is time to look for such.
 Node* ThreadPool::look_elsewhere(PoolWorker& worker) noexcept {
   Core& core = *core_;
+  // What others_wait() has seen, in two turns.
+  if (worker.others != PoolWorker::Others::none) {
+    worker.next_look = worker.tick + 1;
+    if (worker.others == PoolWorker::Others::due) {
+      worker.others = PoolWorker::Others::outside;
+      if (Node* node = core.due.pop()) return node;
+    }
+    worker.others = PoolWorker::Others::none;
+    return core.injected.pop();
+  }
   const auto turns_to = [&worker](std::uint32_t interval) { return interval - worker.tick % interval; };
   worker.next_look =
       worker.tick + std::min({turns_to(injection_interval), turns_to(oldest_interval), turns_to(clock_interval)});
   if (worker.tick % injection_interval == 0) return core.injected.pop();
   if (worker.tick % oldest_interval == 0) return worker.deque.steal();
-  return worker.tick % clock_interval == 0 ? take_due() : nullptr;
-}
-
-// What waits for a worker because its time has come; looks at the clock when nothing did.
-Node* ThreadPool::take_due() noexcept {
-  Core& core = *core_;
-  if (core.timers.next() != TimePoint::max() && core.due.empty()) advance_timers();
+  if (worker.tick % clock_interval != 0) return nullptr;
+  look_at_clock();
   return core.due.pop();
 }
 
-bool ThreadPool::let_others_in() noexcept {
+// Whether the time of more has come, when all whose time had come go on already.
+void ThreadPool::look_at_clock() noexcept {
   Core& core = *core_;
-  const detail::WorkDeque<Node>& own = *thread_context().deque;
-  const std::size_t before = own.size();
-  if (!core.injected.empty()) {
-    std::unique_lock lock(core.moving_mutex, std::try_to_lock);
-    if (!lock) return true;
-    if (Node* node = core.injected.pop()) push(*node);
+  if (core.timers.next() != TimePoint::max() && core.due.empty()) advance_timers();
+}
+
+bool ThreadPool::others_wait() noexcept {
+  Core& core = *core_;
+  PoolWorker& worker = *thread_context().worker;
+  const std::size_t before = worker.deque.size();
+  look_at_clock();
+  const bool wait = !core.due.empty() || !core.injected.empty();
+  if (wait) {
+    worker.others = PoolWorker::Others::due;
+    worker.next_look = worker.tick + 1;
   }
-  if (Node* node = take_due()) push(*node);
-  // Or alarms. relaxed: a hint
-  return own.size() > before || core.applicants.load(std::memory_order_relaxed) != 0;
+  // Or alarms, which come first anyway. relaxed: a hint
+  return wait || worker.deque.size() > before || core.applicants.load(std::memory_order_relaxed) != 0;
 }
 
 Node* ThreadPool::take(PoolWorker& worker) noexcept {
@@ -309,7 +320,7 @@ void ThreadPool::cancel_unstarted() noexcept {
   }
   const auto sort = [&](Node& node) { (detail::is_queued_root(node) ? unstarted : others).push(node); };
   {
-    std::lock_guard lock(core.moving_mutex);
+    std::lock_guard lock(core.share_mutex);
     while (Node* node = core.injected.pop()) sort(*node);
     for (const auto& worker : core.workers) {
       while (!worker->deque.empty()) {

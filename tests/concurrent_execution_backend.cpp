@@ -536,6 +536,30 @@ TEST_CASE("whatever races each task has one end and is told of it once", "[backe
   }
 }
 
+TEST_CASE("what a callback throws is reported also of tasks that the executor refuses", "[backend]") {
+  // The first task shuts the executor down, and its callback is told of the later ones by the thread that submits them.
+  int refused = 0;
+  REQUIRE(eventually([&] {
+    std::atomic<int> thrown = 0;
+    std::atomic<int> reported = 0;
+    ExecutorOptions options;
+    options.max_workers = 1;
+    options.on_unhandled_exception = [&](const std::exception_ptr&) { ++reported; };
+    AsyncExecutor executor(options);
+    ConcurrentExecutionBackend backend(executor);
+    backend.register_callback([&](const TaskResult&, TaskState) {
+      ++thrown;
+      throw 7;
+    });
+    std::vector<TaskDescription> batch;
+    for (int i = 0; i < 200; ++i) batch.push_back(function("", [&] { executor.shutdown({.wait = false}); }));
+    for (const auto& future : backend.submit_tasks(batch)) refused += future.get().state == TaskState::failed ? 1 : 0;
+    backend.shutdown();
+    CHECK(thrown == reported);
+    return refused != 0;
+  }));
+}
+
 // ---- Limits --------------------------------------------------------------------------------------------------------
 
 TEST_CASE("no more than max_processes run at a time and those that wait hold no worker", "[backend][program]") {

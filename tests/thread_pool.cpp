@@ -377,7 +377,7 @@ TEST_CASE("a task that awaits in order what it has submitted soon lets in what w
     });
     on_reached = [&] {
       promise.set_result();
-      std::this_thread::sleep_for(300ms);
+      std::this_thread::sleep_for(500ms);
     };
   }
   auto parent = executor.submit([&]() -> Task<> {
@@ -403,6 +403,44 @@ TEST_CASE("a task that awaits in order what it has submitted soon lets in what w
   parent.get();
   other.get();
   CHECK(ran_until - ran_before < 150);
+}
+
+TEST_CASE("what comes from outside while a task awaits what it submits soon runs, in order", "[pool][fairness][R2]") {
+  // However many tasks lie in the worker's deque besides, which grows by powers of two.
+  const int older = GENERATE(0, 1, 253, 254, 255, 256, 300);
+  AsyncExecutor executor(1);
+  std::atomic<int> ran = 0;
+  std::atomic<bool> reached = false;
+  std::vector<int> order;
+  int first_after = -1;
+  Gate gate;
+  auto parent = executor.submit([&]() -> Task<> {
+    std::vector<AsyncFuture<void>> others;
+    for (int i = 0; i < older; ++i) others.push_back(executor.submit([] {}));
+    for (int i = 0; i < 2000; ++i) {
+      auto step = [&] {
+        if (ran == 40) {
+          reached = true;
+          gate.wait();
+        }
+        ++ran;
+      };
+      co_await executor.submit(std::ref(step));
+    }
+  });
+  REQUIRE(eventually([&] { return reached.load(); }));
+  std::vector<AsyncFuture<void>> outside;
+  for (int i = 0; i < 12; ++i) {
+    outside.push_back(executor.submit([&, i] {
+      if (order.empty()) first_after = ran - 40;
+      order.push_back(i);
+    }));
+  }
+  gate.open();
+  parent.get();
+  for (auto& each : outside) each.get();
+  CHECK(order == std::vector{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11});
+  CHECK(first_after < 150);
 }
 
 // ---- Blocking on a worker ------------------------------------------------------------------------------------------

@@ -195,7 +195,7 @@ class AsyncFuture {
       try {
         static_cast<void>(std::invoke(callback, future));
       } catch (...) {
-        detail::report_callback_exception(*future.state_);
+        detail::report_callback_exception(future.state_->home);
       }
     }
 

@@ -99,7 +99,7 @@ class ManualPool final : public detail::Scheduler {
   void schedule(detail::Node& node) noexcept override;
   void schedule_last(detail::Node& node) noexcept override { schedule(node); }
   [[nodiscard]] double random_fraction() noexcept override;
-  [[nodiscard]] bool let_others_in() noexcept override { return true; }  // everything goes through its loop
+  [[nodiscard]] bool others_wait() noexcept override { return true; }  // everything goes through its loop
   void arm(detail::Timer& timer) noexcept override;
   bool disarm(detail::Timer& timer) noexcept override;
   void watch_clock() noexcept override {}

@@ -182,10 +182,10 @@ class ThreadPool final : public detail::Scheduler {
   void run_node(detail::Node& node) noexcept;
   [[nodiscard]] detail::Node* next(detail::PoolWorker& worker) noexcept;
   [[nodiscard]] detail::Node* look_elsewhere(detail::PoolWorker& worker) noexcept;
-  [[nodiscard]] detail::Node* take_due() noexcept;
   [[nodiscard]] detail::Node* take(detail::PoolWorker& worker) noexcept;
   [[nodiscard]] detail::Node* steal(detail::PoolWorker& thief) noexcept;
-  [[nodiscard]] bool let_others_in() noexcept override;
+  void look_at_clock() noexcept;
+  [[nodiscard]] bool others_wait() noexcept override;
   void steal_share(detail::PoolWorker& victim) noexcept;
   void push(detail::Node& node) noexcept;
   [[nodiscard]] detail::Node* search(detail::PoolWorker& worker, TimePoint until) noexcept;

@@ -25,9 +25,9 @@ class CallbackList {
   Waiter* last_ = nullptr;
 };
 
-/// Hands the exception being handled to the executor that `state` was submitted to, when that is still there; otherwise
-/// one line goes to stderr.
-void report_callback_exception(StateBase& state) noexcept;
+/// Hands the exception being handled to the executor of `home`, when there is one, and it is still there; otherwise one line
+/// goes to stderr.
+void report_callback_exception(Scheduler* home) noexcept;
 
 /// One line on stderr about an exception that nobody took.
 void report_to_stderr(const std::exception_ptr& exception) noexcept;

@@ -50,9 +50,9 @@ class Scheduler {
   /// The same, behind all that is waiting to run.
   virtual void schedule_last(Node& node) noexcept = 0;
 
-  /// By a worker that runs one task after the other without coming back to its loop: puts before its own what came from
-  /// elsewhere or has become due meanwhile. Whether there was any, and it should come back.
-  [[nodiscard]] virtual bool let_others_in() noexcept = 0;
+  /// Asked by a worker that runs one task after the other without coming back to its loop: whether something else waits for
+  /// it, from outside, or because its time has come. Then it comes first in the loop, and the worker should go back there.
+  [[nodiscard]] virtual bool others_wait() noexcept = 0;
 
   /// What time it is here: for timers, and for what runs here.
   [[nodiscard]] virtual TimePoint now() const noexcept = 0;
