@@ -30,7 +30,7 @@ std::vector<TaskDescription> batch(FunctionTask function) {
 // The registry by itself: a task ends while its uid is used again and cancelled. The uid is refused until it is free;
 // each task is told of in order.
 const Scenario s17("S17", "cancel(uid) meets finish meets submit of the same uid", {"refused", "accepted"}, [] {
-  cohort::detail::TaskRegistry registry(8);
+  cohort::detail::TaskRegistry registry(nullptr, 8);
   std::string told;
   registry.add_callback([&](const TaskResult&, TaskState state) {
     told += state == TaskState::running ? 'r' : state == TaskState::done ? 'd' : '?';
