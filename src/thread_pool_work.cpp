@@ -319,9 +319,9 @@ void ThreadPool::cancel_unstarted() noexcept {
     while (Node* node = core.gated.pop()) unstarted.push(*node);
   }
   const auto sort = [&](Node& node) { (detail::is_queued_root(node) ? unstarted : others).push(node); };
+  while (Node* node = core.injected.pop()) sort(*node);
   {
     std::lock_guard lock(core.share_mutex);
-    while (Node* node = core.injected.pop()) sort(*node);
     for (const auto& worker : core.workers) {
       while (!worker->deque.empty()) {
         if (Node* node = worker->deque.steal()) sort(*node);
