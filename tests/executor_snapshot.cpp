@@ -170,11 +170,15 @@ TEST_CASE("a snapshot counts the tasks that it does not list") {
 TEST_CASE("a snapshot shows what the workers run and what is queued behind it") {
   AsyncExecutor executor(1);
   test::Gate gate;
-  auto busy = executor.submit(named("busy"), [&gate] { gate.wait(); });
+  std::latch started(1);
+  auto busy = executor.submit(named("busy"), [&] {
+    started.count_down();
+    gate.wait();
+  });
   auto behind = executor.submit([] {});
   auto last = executor.submit(named("last"), [] {});
-  const ExecutorSnapshot snapshot =
-      until(executor, [](const ExecutorSnapshot& each) { return !each.workers.front().task.empty(); });
+  started.wait();  // a snapshot looks at one place after the other: nothing may move meanwhile
+  const ExecutorSnapshot snapshot = executor.snapshot();
   CHECK(snapshot.workers.size() == 1);
   CHECK(snapshot.workers.front().activity == WorkerActivity::running);
   CHECK(snapshot.workers.front().task == "#0 \"busy\"");
