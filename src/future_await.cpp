@@ -51,21 +51,28 @@ inline std::coroutine_handle<> FutureAwaiterBase::run_inline(ThreadContext& cont
 
 std::coroutine_handle<> FutureAwaiterBase::adopt_or_wait(std::coroutine_handle<> handle) {
   ThreadContext& context = thread_context();
+  if (!may_run_inline(context)) [[unlikely]]
+    return wait(handle);
   // With the queue's entry gone nobody else starts it, or ends it; unless one who is gone has cancelled it.
-  if (may_run_inline(context) && task->submitter == context.worker_index && only_awaiter_knows() &&
-      !task->own_scope.started() && context.deque->take(task)) [[likely]] {
+  if (task->submitter == context.worker_index && only_awaiter_knows() && !task->own_scope.started() &&
+      context.deque->take(task)) [[likely]] {
     adopted = true;
     task->own_scope.start_alone();
     task->role = Role::adopted;
     WorkerCounters::add(context.counters->started);
     return run_inline(context);
   }
-  return await_suspend(handle);
+  return take_or_wait(handle);
 }
 
 std::coroutine_handle<> FutureAwaiterBase::await_suspend(std::coroutine_handle<> handle) {
+  return may_run_inline(thread_context()) ? take_or_wait(handle) : wait(handle);
+}
+
+// For one who may run it inline, and will if it still lies at an end of this worker's deque.
+std::coroutine_handle<> FutureAwaiterBase::take_or_wait(std::coroutine_handle<> handle) {
   ThreadContext& context = thread_context();
-  if (may_run_inline(context) && context.deque->take(task)) {
+  if (context.deque->take(task)) {
     if (task->own_scope.try_start()) {
       context.counters->count_start(task->stolen_by(context.worker_index));
       return run_inline(context);

@@ -161,6 +161,7 @@ class FutureAwaiterBase : protected InlineAwait {
 
   bool may_run_inline(const ThreadContext& context) const noexcept;
   std::coroutine_handle<> run_inline(ThreadContext& context) noexcept;
+  std::coroutine_handle<> take_or_wait(std::coroutine_handle<> handle);
   std::coroutine_handle<> wait(std::coroutine_handle<> handle);
   [[nodiscard]] bool begins_to_wait(std::coroutine_handle<> handle);
   [[nodiscard]] Suspension::Registration begin_wait(std::coroutine_handle<> handle) noexcept;
