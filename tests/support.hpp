@@ -5,7 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>  // for min, max
+#include <algorithm>  // for all_of, count_if, min, max
 #include <atomic>     // for atomic
 #include <chrono>     // for steady_clock
 #include <cohort/cohort.hpp>
@@ -17,15 +17,16 @@
 #include <deque>               // for deque
 #include <exception>           // for exception_ptr
 #include <filesystem>          // for directory_iterator
+#include <fstream>             // for ifstream
 #include <functional>          // for function
 #include <future>              // for future_error
 #include <iostream>            // for cout
-#include <iterator>            // for distance
 #include <latch>               // for latch
 #include <memory>              // for shared_ptr
 #include <mutex>               // for mutex
 #include <new>                 // for bad_alloc
 #include <set>                 // for set
+#include <sstream>             // for istringstream
 #include <stdexcept>           // for invalid_argument
 #include <string>              // for string
 #include <system_error>        // for system_error
@@ -261,16 +262,31 @@ class Stranger {
   std::jthread thread_;  // last: it uses what is above
 };
 
+/// Whether a thread, given as a folder of /proc, is over but for what the system has to do: who joins it does not wait for
+/// that, and it is still listed for as long as it takes.
+inline bool is_over(const std::filesystem::path& thread) {
+  constexpr unsigned long exiting = 4;  // PF_EXITING
+  std::ifstream file(thread / "stat");
+  std::string line;
+  std::getline(file, line);
+  std::istringstream fields(line.substr(line.rfind(')') + 1));  // the name before that may be anything
+  std::string skipped;
+  for (int i = 0; i < 6; ++i) fields >> skipped;
+  unsigned long flags = 0;
+  return !(fields >> flags) || (flags & exiting) != 0;
+}
+
 /// How many threads the process has.
 inline std::ptrdiff_t thread_count() {
   // The thread sanitizer adds one of its own when the first is made.
   if constexpr (thread_sanitizer) {
     [[maybe_unused]] static const bool made_one = (std::thread([] {}).join(), true);
   }
-  return std::distance(std::filesystem::directory_iterator("/proc/self/task"), std::filesystem::directory_iterator());
+  const std::filesystem::directory_iterator threads("/proc/self/task");
+  return std::count_if(begin(threads), end(threads), [](const auto& each) { return !is_over(each.path()); });
 }
 
-/// The same, once those threads are gone that have been joined a moment ago: the system counts them a little longer.
+/// The same, once those threads are gone that nobody joins.
 inline std::ptrdiff_t settled_thread_count() {
   for (std::ptrdiff_t before = thread_count();;) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
