@@ -186,6 +186,15 @@ class Occupy {
   std::vector<cohort::AsyncFuture<void>> futures_;
 };
 
+/// Whether all workers of an executor sleep. When everything it was given has started, it all waits for something then,
+/// and nothing moves any more by itself.
+inline bool all_asleep(const cohort::AsyncExecutor& executor) {
+  const std::vector<cohort::WorkerSnapshot> workers = executor.snapshot().workers;
+  return std::all_of(workers.begin(), workers.end(), [](const cohort::WorkerSnapshot& worker) {
+    return worker.activity == cohort::WorkerActivity::parked;
+  });
+}
+
 /// Knows the threads of an executor that was made from its options.
 class Crew {
  public:
