@@ -686,25 +686,18 @@ const Scenario scenarios[] = {
 
 long faults_injected = 0;
 
-template <class Count>
-bool eventually_equal(Count count, long expected) {
-  const Clock::time_point deadline = Clock::now() + 2s;
-  while (count() != expected) {
-    if (Clock::now() > deadline) return false;
-    std::this_thread::yield();
-  }
-  return true;
-}
-
 /// Fails each allocation of the scenario in turn; gives what went wrong, or null.
 const char* sweep(const Scenario& scenario, std::string& where) {
   fault::scenario = scenario.name;
+  const std::ptrdiff_t threads = settled_thread_count();
   const auto once = [&](long first) -> const char* {
-    fault::watch_for(20);
+    fault::watch_for(60);
     fault::first_to_fail = first;
     fault::failed = 0;
     Stage stage;
     scenario.run(stage);
+    // Threads that were not joined may still be on their way out, and have something to give back.
+    stage.check(eventually([&] { return thread_count() == threads; }), "a thread stays");
     return stage.complaint();
   };
   fault::plan = {fault::Whose::anybodys, fault::Which::one};
@@ -719,8 +712,7 @@ const char* sweep(const Scenario& scenario, std::string& where) {
       const char* complaint = once(first);
       without = fault::failed == 0 ? without + 1 : 0;
       faults_injected += fault::failed;
-      // Threads that were not joined may still be on their way out.
-      if (!eventually_equal([] { return fault::live.load(); }, before) && complaint == nullptr) complaint = "it leaks";
+      if (fault::live != before && complaint == nullptr) complaint = "it leaks";
       if (detail::live_frames() != frames_before && complaint == nullptr) complaint = "it leaves frames behind";
       if (complaint != nullptr) {
         where = std::string(scenario.name) + ", allocation " + std::to_string(first) +
