@@ -317,6 +317,7 @@ TEST_CASE("sixty-four idle workers use no processor", "[R15]") {
   AsyncExecutor executor(64);
   for (int i = 0; i < 1000; ++i) static_cast<void>(executor.submit(identity, i));
   executor.submit(identity, 1).wait();
+  REQUIRE(eventually([&] { return all_asleep(executor); }));
   std::this_thread::sleep_for(100ms);
   rusage before{}, after{};
   ::getrusage(RUSAGE_SELF, &before);
