@@ -673,6 +673,15 @@ TEST_CASE("no more than max_concurrent_tasks are between start and end", "[execu
     peak.leave();
   };
   std::vector<AsyncFuture<void>> futures;
+  // As many as the limit allows wait for each other, so that they are all inside at some time.
+  std::latch met(static_cast<std::ptrdiff_t>(limit));
+  for (std::size_t i = 0; i < limit; ++i) {
+    futures.push_back(executor.submit([&] {
+      peak.enter();
+      met.arrive_and_wait();
+      peak.leave();
+    }));
+  }
   for (int i = 0; i < 20; ++i) {
     futures.push_back(executor.submit(coroutine));
     futures.push_back(executor.submit(coroutine()));
