@@ -241,6 +241,7 @@ TEST_CASE("everything that waits is a cancellation point") {
               std::optional<int> value = co_await stream.next();
               (void)value;
             }) == "cancelled");
+    executor.shutdown();  // the elements may end only now, and what they wait for must be there until then
   }
   SECTION("collecting a map's stream") {
     auto wait_for_it = [&](int) -> Task<int> {
