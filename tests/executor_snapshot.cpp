@@ -143,8 +143,8 @@ TEMPLATE_TEST_CASE("a snapshot lists tasks without a name when it is asked to", 
   options.max_workers = 1;
   options.name = "traced";
   options.trace_tasks = true;
-  TestType executor(options);
   cohort::Semaphore none(0);
+  TestType executor(options);
   auto plain = executor.submit(take, std::ref(none));
   if constexpr (std::is_same_v<TestType, ManualExecutor>) executor.pool().run_until_idle();
   const ExecutorSnapshot snapshot = until(executor, [](const ExecutorSnapshot& each) {
@@ -157,8 +157,8 @@ TEMPLATE_TEST_CASE("a snapshot lists tasks without a name when it is asked to", 
 }
 
 TEST_CASE("a snapshot counts the tasks that it does not list") {
-  AsyncExecutor executor(1);
   cohort::Semaphore none(0);
+  AsyncExecutor executor(1);
   auto plain = executor.submit(take, std::ref(none));
   const ExecutorSnapshot snapshot =
       until(executor, [](const ExecutorSnapshot& each) { return each.stats.running == 1 && each.tasks.empty(); });
@@ -191,6 +191,7 @@ TEST_CASE("a snapshot shows what the workers run and what is queued behind it") 
   CHECK(snapshot.tasks[2].name == "last");
   CHECK_THAT(page(snapshot), contains("worker 0: running #0 \"busy\"\n"));
   gate.open();
+  busy.wait();  // it may come to the gate only now
 }
 
 TEST_CASE("a snapshot shows what is in the deques and what the limit keeps") {
@@ -219,11 +220,13 @@ TEST_CASE("a snapshot shows what is in the deques and what the limit keeps") {
   CHECK_THAT(page(executor.snapshot()), contains("worker 0: running, 2 in its queue\n"));
   CHECK_THAT(page(limited.snapshot()), contains("1 kept by max_concurrent_tasks"));
   gate.open();
+  first.wait();  // they may come to the gate only now
+  parent.wait();
 }
 
 TEMPLATE_TEST_CASE("a snapshot shows a task that blocks its thread", "", AsyncExecutor, ManualExecutor) {
-  TestType executor(1);
   cohort::Semaphore none(0);
+  TestType executor(1);
   auto hung = executor.submit(named("hung"), take, std::ref(none));
   ExecutorSnapshot snapshot;
   auto blocker = executor.submit(named("blocker"), [hung] { hung.wait(); });
