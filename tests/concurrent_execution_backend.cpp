@@ -115,7 +115,8 @@ bool is_alive(pid_t pid) {
   std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
   std::string line;
   if (!std::getline(stat, line)) return false;
-  return line[line.rfind(')') + 2] != 'Z';  // dead, and not yet collected by whoever is to do so
+  const char state = line[line.rfind(')') + 2];
+  return state != 'Z' && state != 'X';  // dead, and not yet collected by whoever is to do so, or just being so
 }
 
 std::vector<pid_t> numbers(const std::string& text) {
