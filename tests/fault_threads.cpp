@@ -319,7 +319,7 @@ TEST_CASE("an executor that is shut down in a task of another does not need a th
   auto setter = [&] { promise.set_result(7); };
   const AsyncFuture<void> closing = outer.submit(closer);
   const AsyncFuture<void> setting = outer.submit(setter);
-  const bool in_time = setting.wait_for(5s);
+  const bool in_time = setting.wait_for(patience);
   if (!in_time) promise.set_result(8);
   closing.wait();
   REQUIRE(in_time);
@@ -344,7 +344,7 @@ TEST_CASE("an executor may be shut down in a sync_wait by one of several that it
   };
   auto both = [&]() -> Task<> { co_await when_all(closer(), setter()); };
   const std::jthread late([&] {
-    if (waiting.wait_for(5s)) return;
+    if (waiting.wait_for(patience)) return;
     promise.set_result(8);
   });
   sync_wait(both());

@@ -21,7 +21,6 @@
 #include <cstdlib>
 #include <iostream>
 #include <string>
-#include <thread>
 
 #include "support.hpp"
 
@@ -64,12 +63,11 @@ std::ptrdiff_t leaked_frames = 0;  // by all test cases so far
 
 /// The number of frames that are alive, once threads that are still leaving have had the time to go.
 std::ptrdiff_t settled_frames() {
-  const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(5);
-  std::ptrdiff_t frames = cohort::detail::live_frames();
-  while (frames != leaked_frames && std::chrono::steady_clock::now() < patience) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  std::ptrdiff_t frames = 0;
+  static_cast<void>(test::eventually([&] {
     frames = cohort::detail::live_frames();
-  }
+    return frames == leaked_frames;
+  }));
   return frames;
 }
 
