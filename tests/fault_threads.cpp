@@ -456,12 +456,15 @@ class Child : public detail::Process {
 TEST_CASE("a start that fails for want of memory leaves nothing that a later one could find", "[R9]") {
   // A process that there was no memory to watch must be forgotten: the next may have its address, and a pidfd.
   ExecutableTask task{.program = "true"};
+  // Of all allocations, those of the monitor's own thread come in between, anywhere: the start may miss its turn.
+  const fault::Whose whose = GENERATE(fault::Whose::workers, fault::Whose::anybodys);
+  fault::is_worker = true;
   int failures = 0;
   for (long first = 0;; ++first) {
     detail::ProcessMonitor monitor(1s);
     Child child;
     no_pidfd = true;
-    fault::plan = {fault::Whose::anybodys, fault::Which::one};
+    fault::plan = {whose, fault::Which::one};
     fault::first_to_fail = first;
     fault::seen = 0;
     fault::failed = 0;
@@ -486,5 +489,6 @@ TEST_CASE("a start that fails for want of memory leaves nothing that a later one
     REQUIRE_FALSE(has_children());
     if (!any_failed) break;
   }
-  REQUIRE(failures > 5);
+  fault::is_worker = false;
+  REQUIRE(failures > (whose == fault::Whose::workers ? 5 : 0));
 }
