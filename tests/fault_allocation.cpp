@@ -82,7 +82,7 @@ class Survivor {
   Survivor(const Survivor&) = delete;
   Survivor& operator=(const Survivor&) = delete;
   ~Survivor() {
-    fault::armed = false;
+    fault::disarm();
     try {
       stage_.check(executor_.submit(answer).get() == 42, "a trivial task gave something else");
       executor_.shutdown();
@@ -615,7 +615,7 @@ const Scenario scenarios[] = {
          // The destructor is under failure, too.
          fault::armed = true;
        }
-       fault::armed = false;
+       fault::disarm();
        stage.check(ended == static_cast<int>(accepted), "a task was not reported to have ended, or more than once");
      }},
     {"a backend is made, told of callbacks, and destroyed",
@@ -1029,15 +1029,10 @@ TEST_CASE("a stream of map whose chunk failed, and cannot say so, goes on behind
   for (long allocation = 0; allocation < 8; ++allocation) {
     AsyncExecutor executor(Stage::options(1));
     auto identity = [](int value) { return value; };
-    fault::plan = {fault::Whose::workers, fault::Which::one};
-    fault::seen = 0;
-    fault::first_to_fail = allocation;
-    fault::armed = true;
+    fault::arm(fault::Whose::workers, allocation);
     auto stream = executor.map(MapOptions{.buffer_size = 2, .chunk_size = 2}, identity, std::vector{1, 2, 3, 4});
     const bool first_done = eventually([&] { return executor.stats().succeeded + executor.stats().failed == 1; });
-    fault::plan = {fault::Whose::anybodys, fault::Which::one};
-    fault::seen = 0;
-    fault::first_to_fail = 0;
+    fault::arm(fault::Whose::anybodys, 0);
     int first = 0;
     try {
       for (const int value : stream) {
@@ -1046,7 +1041,7 @@ TEST_CASE("a stream of map whose chunk failed, and cannot say so, goes on behind
       }
     } catch (const std::bad_alloc&) {
     }
-    fault::armed = false;
+    fault::disarm();
     REQUIRE(first_done);
     if (first != 0) continue;
     ++skipped;
@@ -1062,12 +1057,9 @@ TEST_CASE("a slab of frames that there is no memory to remember goes back at onc
   for (const bool fails : {true, false}) {
     void* const memory = detail::FrameSlabs::obtain();
     if (memory == nullptr) return;  // no such system
-    fault::plan = {fault::Whose::anybodys, fault::Which::one};
-    fault::seen = 0;
-    fault::first_to_fail = 0;
-    fault::armed = fails;
+    if (fails) fault::arm(fault::Whose::anybodys, 0);
     slabs.add(memory, 3);
-    fault::armed = false;
+    fault::disarm();
     const detail::FrameSlabs::Chain chain = slabs.take(3, 1);
     REQUIRE(chain.count == (fails ? 0 : 1));
     if (!fails) REQUIRE(slabs.give_back(chain.first));
@@ -1081,18 +1073,15 @@ TEST_CASE("a worker whose deque cannot grow refuses what is submitted there, and
   std::atomic<int> ran{0};
   auto body = [&] { ++ran; };
   auto submit_many = [&] {
-    fault::plan = {fault::Whose::workers, fault::Which::one};
     for (int i = 0; i < 2000; ++i) {
-      fault::seen = 0;
-      fault::first_to_fail = 1;  // the task's own memory comes first
-      fault::armed = true;
+      fault::arm(fault::Whose::workers, 1);  // the task's own memory comes first
       try {
         static_cast<void>(executor.submit(body));
         ++accepted;
       } catch (const std::bad_alloc&) {
         ++refused;
       }
-      fault::armed = false;
+      fault::disarm();
     }
   };
   executor.submit(submit_many).get();

@@ -109,6 +109,16 @@ class DenyAllocation {
   bool everywhere_;
 };
 
+/// From now on, until it is disarmed, the allocation of that number fails, of those that come.
+inline void arm(Whose whose, long number) {
+  plan = {whose, Which::one};
+  first_to_fail = number;
+  seen = 0;
+  failed = 0;
+  armed = true;
+}
+inline void disarm() { armed = false; }
+
 // ---- One run of a scenario -----------------------------------------------------------------------------------------
 
 /// What a scenario says about itself. Nothing here allocates, so that it may be used while allocations fail.
@@ -136,7 +146,7 @@ class Stage {
     } catch (...) {
       complain("an exception other than bad_alloc");
     }
-    armed = false;
+    disarm();
   }
 
   void check(bool condition, const char* what) {
@@ -194,7 +204,7 @@ class Stage {
 };
 
 inline void say_where(const char* what) noexcept {
-  armed = false;
+  disarm();
   std::fprintf(stderr, "%s in \"%s\", with allocation %ld to fail%s%s\n", what, scenario, first_to_fail.load(),
                plan.which == Which::one ? "" : " and all later ones",
                plan.whose == Whose::anybodys ? "" : ", of the workers");

@@ -464,11 +464,7 @@ TEST_CASE("a start that fails for want of memory leaves nothing that a later one
     detail::ProcessMonitor monitor(1s);
     Child child;
     no_pidfd = true;
-    fault::plan = {whose, fault::Which::one};
-    fault::first_to_fail = first;
-    fault::seen = 0;
-    fault::failed = 0;
-    fault::armed = true;
+    fault::arm(whose, first);
     bool started = false;
     try {
       monitor.start(child, task);
@@ -476,7 +472,7 @@ TEST_CASE("a start that fails for want of memory leaves nothing that a later one
     } catch (const std::bad_alloc&) {
       ++failures;
     }
-    fault::armed = false;
+    fault::disarm();
     no_pidfd = false;
     const bool any_failed = fault::failed != 0;
     if (started) {
