@@ -341,8 +341,13 @@ TEST_CASE("waiting for another executor's future takes its time") {
     return 1;
   };
   CHECK(threads.submit(slow).get() == 1);
-  auto stuck = threads.submit([] { std::this_thread::sleep_for(200ms); });
+  test::Gate gate;
+  auto stuck = threads.submit([&gate] {
+    gate.wait();
+    std::this_thread::sleep_for(200ms);
+  });
   CHECK(thrown_by([&] { stuck.get(1ms); }) == "timeout");
+  gate.open();
   // Its time goes on meanwhile, for what may be needed.
   CHECK(threads.submit([&]() -> Task<int> { co_return co_await executor.submit(after, 1h, 2); }).get() == 2);
   for (auto& done : cohort::as_completed(std::vector{threads.submit(slow)})) CHECK(done.get() == 1);
