@@ -16,8 +16,11 @@ namespace {
 
 void say(std::string_view text) { [[maybe_unused]] const auto written = ::write(1, text.data(), text.size()); }
 
+// Longer than a thread may be kept, on a busy machine, from beginning to wait.
+constexpr auto a_while = 1500ms;
+
 Task<int> nap() {
-  co_await sleep_for(50ms);
+  co_await sleep_for(a_while);
   co_return 1;
 }
 
@@ -33,20 +36,20 @@ int main() {
   };
   const AsyncFuture<int> suspended = executor.submit(waiter);
   executor.submit([] {}).get();
-  std::this_thread::sleep_for(500ms);  // all have gone to sleep
+  std::this_thread::sleep_for(2s);  // all have gone to sleep
 
   say("idle\n");
   std::this_thread::sleep_for(1s);
   say("sleep\n");
   executor.submit(nap).get();
   say("wait\n");
-  static_cast<void>(unset.wait_for(50ms));
+  static_cast<void>(unset.wait_for(a_while));
   say("timeout\n");
-  executor.submit(SubmitOptions{.timeout = 50ms}, waiter).wait();
+  executor.submit(SubmitOptions{.timeout = a_while}, waiter).wait();
   say("stream\n");
   const std::vector<AsyncFuture<int>> futures = {unset};
   try {
-    for (const AsyncFuture<int>& done : as_completed(futures, 50ms)) done.wait();
+    for (const AsyncFuture<int>& done : as_completed(futures, a_while)) done.wait();
   } catch (const TimeoutError&) {
   }
   say("sync_wait\n");
