@@ -198,12 +198,12 @@ interrupt() {
   shift 3
   "$program" "$@" >../output 2>../errors &
   pid=$!
-  sleep 0.5
+  sleep 2 # what can be read has been, even on a busy machine
   kill -"$signal" $pid 2>/dev/null || fail "$title (ended by itself)"
   tries=0
   while kill -0 $pid 2>/dev/null; do
     tries=$((tries + 1))
-    [ $tries -le 100 ] || { kill -KILL $pid; fail "$title (still there five seconds later)"; }
+    [ $tries -le 200 ] || { kill -KILL $pid; fail "$title (still there ten seconds later)"; }
     sleep 0.05
   done
   wait $pid

@@ -106,8 +106,8 @@ same "--halt now"                                -j2 --halt now,fail=1 --joblog 
 same "--halt now, after a signal"                -j1 --halt now,fail=1 ::: 'kill -KILL $$' 'echo never'
 same "--halt now, after a timeout"               -j1 --timeout 0.3 --halt now,fail=1 ::: 'sleep 20' 'echo never'
 same "--halt soon"                               -j2 --halt soon,fail=1 --joblog ../log ::: 'sleep 0.3; exit 5' \
-  'sleep 1; echo end' 'echo never'
-same "--halt soon, two failures"                 -j2 --halt soon,fail=1 ::: 'sleep 0.3; exit 5' 'sleep 0.8; exit 6' \
+  'sleep 2.5; echo end' 'echo never'
+same "--halt soon, two failures"                 -j2 --halt soon,fail=1 ::: 'sleep 0.3; exit 5' 'sleep 2.5; exit 6' \
   'echo never'
 same "--halt never"                              -k --halt never ::: 'exit 5' 'echo b'
 

@@ -46,6 +46,9 @@ within() {
   done
 }
 
+# after FILE COMMAND: a command line that runs the command a while after the file is there
+after() { echo "until [ -e $1 ]; do sleep 0.05; done; sleep 2; $2"; }
+
 # Programs that run with a number of seconds that nobody else sleeps. A process that has ended has no command line.
 marker=987.$$
 marked() { grep -lzx "987[.]$$" /proc/[0-9]*/cmdline 2>/dev/null | grep -q .; } # brackets: not the grep itself
@@ -109,10 +112,10 @@ rm attempts; echo 3 >expected
 run --retries=0 "$attempts" ::: 1;              check "as many attempts as it takes" 0
 
 printf 'begun\n' >expected
-run --timeout 0.3 ::: "echo begun; trap '' TERM; sleep $marker & sleep $marker"
+run --timeout 2 ::: "echo begun; trap '' TERM; sleep $marker & sleep $marker"
 [ $status -eq 1 ] && cmp -s expected output && grep -q '^parallel: killed because it took too long: echo' errors ||
   fail "a timeout"
-within 1 none_marked || fail "a timeout (a process is left)"
+within 10 none_marked || fail "a timeout (a process is left)"
 pass "a timeout"
 
 : >expected
@@ -120,7 +123,7 @@ run -j2 --halt now ::: 'sleep 0.3; exit 5' "sleep $marker; echo end" 'echo start
 check "--halt now" 5
 none_marked || fail "--halt now (a process is left)"
 echo end >expected
-run -j2 --halt soon,fail=1 ::: 'sleep 0.2; exit 5' 'sleep 0.6; echo end' 'echo started'
+run -j2 --halt soon,fail=1 ::: 'touch failed; exit 5' "$(after failed 'echo end')" 'echo started'
 check "--halt soon" 5
 : >expected
 printf 'exit 6\necho no\n' >input
@@ -141,7 +144,8 @@ pass "--joblog"
 # --- output -----------------------------------------------------------------------------------------------------------
 
 printf 'fast\nslow\n' >expected
-run -j2 ::: 'sleep 0.5; echo slow' 'echo fast';    check "outputs as they come" 0
+run -j2 ::: "$(after fast 'echo slow')" 'touch fast; echo fast'
+check "outputs as they come" 0
 printf 'slow\nfast\n' >expected
 run -j2 -k ::: 'sleep 0.5; echo slow' 'echo fast'; check "outputs in order" 0
 run -j8 'for i in $(seq 500); do echo {}; done' ::: $(seq 20)
@@ -171,19 +175,19 @@ pass "a job is printed, and SIGINT heard, while there may be more input"
 # How far a slow job lets the others go ahead.
 { echo 'until [ -e go ]; do sleep 0.1; done'; yes true; } 2>/dev/null | "$program" -k -j4 --joblog log >output 2>errors &
 pid=$!
-sleep 1
+within 10 test -s log || fail "--keep-order with a slow job (no job has ended)"
 before=-1
-while now=$(wc -l <log); [ "$now" -gt $before ]; do before=$now; sleep 1; done
+while now=$(wc -l <log); [ "$now" -gt $before ]; do before=$now; sleep 2; done
 [ $before -le 1005 ] || fail "--keep-order with a slow job ($before jobs have ended)"
 kill -INT $pid
-sleep 0.2
+sleep 2 # until it has heard that
 touch go
 within 10 gone $pid || fail "--keep-order with a slow job, and SIGINT (it does not end)"
 [ $(($(wc -l <log) - before)) -le 5 ] || fail "--keep-order with a slow job, and SIGINT (jobs were started)"
 pass "--keep-order with a slow job"
 
 yes | "$program" "sleep 0.01; echo" 2>errors | head -n 1 >output
-within 5 grep -q '^parallel: write error: Broken pipe' errors || fail "nobody reads"
+within 10 grep -q '^parallel: write error: Broken pipe' errors || fail "nobody reads"
 pass "nobody reads"
 if [ -w /dev/full ]; then
   "$program" echo ::: a b >/dev/full 2>errors
@@ -223,16 +227,18 @@ ended() {
 echo finished >expected
 for signal in INT HUP; do
   title="SIG$signal once"
-  start 'sleep 0.5; echo finished' 'touch begun' 'sleep 0.5' 'echo no'
+  rm -f heard
+  start "$(after heard 'echo finished')" 'touch begun' "$(after heard true)" 'echo no'
   sleep 0.1
   kill -$signal $pid
+  touch heard
   [ $signal = INT ] && ended "$title" 130 || ended "$title" 129
 done
 : >expected
 stubborn="trap '' TERM INT; touch begun; sleep $marker & sleep $marker; sleep $marker"
 title="SIGINT twice"
 start "sleep $marker" "$stubborn" 'echo no'
-kill -INT $pid; sleep 0.3
+kill -INT $pid; sleep 2 # two that come together would be one
 marked || fail "$title (killed by the first)"
 kill -INT $pid
 ended "$title" 130
