@@ -37,8 +37,9 @@ namespace {
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
-// How long what was killed together with its leader may take to die.
-constexpr Duration patience = 1s;
+// How long what was killed together with its leader may take to die: no longer than until it is run next, unless the system
+// has it wait for something that cannot be interrupted, which may be for ever.
+constexpr Duration patience = 5s;
 
 // A thread that is made meanwhile never gets a signal that was meant for the application.
 class SignalsBlocked {
