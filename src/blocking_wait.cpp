@@ -95,7 +95,9 @@ bool wait_while_not_done(StateBase& state, TimePoint deadline) {
   // overrun.
   if (context.scheduler != nullptr && context.scheduler == state.home && state.starts_in_place() &&
       deadline == TimePoint::max() && (context.blocked == nullptr || context.blocked->depth() < max_nested_tasks)) {
-    state.add_owner();  // ours; the queue has its own
+    // Out of the queue, if it lies at hand: a task that gets one after the other may not come back to its worker's loop for
+    // long, which would drop the entries. Its reference is ours then, else we need one besides.
+    if (context.deque == nullptr || !context.deque->take(&state)) state.add_owner();
     if (state.own_scope.try_start()) {
       const BlockedTask below;
       run_claimed(state);
