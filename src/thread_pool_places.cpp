@@ -111,12 +111,16 @@ void ThreadPool::block(detail::BlockingWait& wait) noexcept {
   drive(wait);
 }
 
-// Works until `wait` is over or its deadline has passed.
+// Works until `wait` is over or its deadline has passed, or somebody else can.
 void ThreadPool::drive(detail::BlockingWait& wait) noexcept {
   while (!wait.over()) {
     PoolWorker& worker = *thread_context().worker;
-    Node* node = std::exchange(thread_context().handed_over, nullptr);
-    if (node == nullptr) node = next(worker);
+    if (core_->applicants.load(std::memory_order_relaxed) != 0 && give_place(worker)) {  // relaxed: as in work()
+      wait.wait();
+      take_place();
+      return;
+    }
+    Node* node = next(worker);
     if (node == nullptr) {
       if (wait.deadline() != TimePoint::max() && detail::sync::now() >= wait.deadline()) return;
       // Somebody else may run the node that ends the wait, without waking us: then look now and then.
@@ -132,8 +136,12 @@ void ThreadPool::drive_until_ended(const Core& other) noexcept {
   const detail::BlockedTask below;
   while (!other.stopped.load(std::memory_order_seq_cst)) {
     PoolWorker& worker = *thread_context().worker;
-    Node* node = std::exchange(thread_context().handed_over, nullptr);
-    if (node == nullptr) node = next(worker);
+    // For one who has come to the end of his wait, and gives it back after his task. relaxed: as in work()
+    if (core_->applicants.load(std::memory_order_relaxed) != 0 && give_place(worker)) {
+      take_place();
+      continue;
+    }
+    Node* node = next(worker);
     // Nobody wakes us at the end: then look now and then.
     if (node == nullptr) node = search(worker, detail::deadline_after(std::chrono::milliseconds(1)));
     if (node != nullptr) run_node(*node);

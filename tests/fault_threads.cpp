@@ -326,6 +326,25 @@ TEST_CASE("an executor that is shut down in a task of another does not need a th
   REQUIRE(waiting.get() == 7);
 }
 
+TEST_CASE("a thread that works while it waits gives its worker to one whose wait is over", "[R2][R10]") {
+  if (!can_refuse_threads()) return;
+  AsyncExecutor executor(1);
+  const ThreadLimit limit(1);
+  const AsyncPromise<int> promise;
+  const AsyncFuture<int> set = promise.get_future();
+  Gate begun;
+  const AsyncFuture<int> first = executor.submit([&] {
+    begun.open();
+    return set.get();  // its worker goes to the last thread that there is,
+  });
+  begun.wait();
+  const AsyncFuture<int> second = executor.submit([&] { return first.get(); });  // which has to go on while it waits
+  REQUIRE(eventually([&] { return limit.refused() > 0; }));
+  promise.set_result(7);
+  REQUIRE(first.wait_for(patience));
+  REQUIRE(second.get() == 7);
+}
+
 TEST_CASE("an executor may be shut down in a sync_wait by one of several that its tasks wait for", "[R3][R5]") {
   AsyncExecutor executor(1);
   AsyncPromise<int> promise;
