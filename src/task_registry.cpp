@@ -4,7 +4,7 @@
 #include <cohort/detail/thread_context.hpp>
 #include <cohort/errors.hpp>
 
-#include <algorithm>    // for std::any_of
+#include <algorithm>    // for std::any_of, std::max
 #include <cstdio>       // for std::snprintf
 #include <stdexcept>    // for std::invalid_argument
 #include <string_view>  // for std::string_view
@@ -88,7 +88,10 @@ TaskRegistry::Records TaskRegistry::accept(std::vector<TaskDescription>&& tasks)
     record->result.submitted_at = now;
     records.push_back(std::move(record));
   }
-  entries_.reserve(entries_.size() + records.size());
+  const std::size_t size = entries_.size() + records.size();
+  // Twice as many at least, and never fewer: reserve() would go down, too, and bring all of them to new places each time.
+  if (static_cast<float>(size) > static_cast<float>(entries_.bucket_count()) * entries_.max_load_factor())
+    entries_.reserve(std::max(size, 2 * entries_.size()));
   std::size_t entered = 0;
   try {
     for (; entered < records.size(); ++entered) {
