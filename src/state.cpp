@@ -269,10 +269,14 @@ constexpr std::uint64_t branch_index_mask = (std::uint64_t{1} << branch_index_bi
 inline StateBase* Latch::take_branch_after(std::size_t index) noexcept {
   ThreadContext& context = thread_context();
   if (branches_ == nullptr || index + 1 >= branch_count_ || context.deque == nullptr) return nullptr;
-  // What is not in the deque may be over and gone: only the address counts. Now and then through the worker's loop: see
-  // FutureAwaiterBase::may_run_inline().
+  // What is not in the deque may be over and gone: only the address counts.
   StateBase* const branch = branches_[index + 1];
-  if (context.deque->newest() != branch || (++context.branch_runs & 255U) == 0) return nullptr;
+  if (context.deque->newest() != branch) return nullptr;
+  // Now and then through the worker's loop, where what else waits comes first: see FutureAwaiterBase::may_run_inline().
+  if ((++context.branch_runs & 127U) == 0) {
+    static_cast<void>(context.scheduler->others_wait());
+    return nullptr;
+  }
   return context.deque->pop(branch) ? branch : nullptr;
 }
 

@@ -116,12 +116,16 @@ void ThreadPool::steal_share(PoolWorker& victim) noexcept {
   while (count > 0) push(*share[--count]);  // the oldest on top, to run next
 }
 
-// The next thing to do for a worker that need not search far: its own newest first.
+// The next thing to do for a worker that need not search far: what it has been handed, then its own newest.
 Node* ThreadPool::next(PoolWorker& worker) noexcept {
-  Node* node = nullptr;
-  if (++worker.tick == worker.next_look) [[unlikely]]
-    node = look_elsewhere(worker);
-  return node != nullptr ? node : take(worker);
+  Node* const handed_over = std::exchange(thread_context().handed_over, nullptr);
+  if (++worker.tick == worker.next_look) [[unlikely]] {
+    if (Node* node = look_elsewhere(worker)) {
+      if (handed_over != nullptr) schedule(*handed_over);  // it must not wait for what may take long
+      return node;
+    }
+  }
+  return handed_over != nullptr ? handed_over : take(worker);
 }
 
 // Something that its own deque would hide, when it is time to look for such.
@@ -281,8 +285,7 @@ void ThreadPool::work() noexcept {
     PoolWorker& worker = *context.worker;
     if (core.applicants.load(std::memory_order_relaxed) != 0 && give_place(worker)) [[unlikely]]
       return;  // relaxed: a hint
-    Node* node = std::exchange(context.handed_over, nullptr);
-    if (node == nullptr) node = next(worker);
+    Node* node = next(worker);
     if (node == nullptr) node = search(worker, TimePoint::max());
     if (node == nullptr) {
       if (core.stopped.load(std::memory_order_seq_cst)) return;

@@ -341,8 +341,11 @@ TEST_CASE("tasks that feed on themselves do not starve the outside nor the timer
   REQUIRE(starved.empty());
 }
 
-TEST_CASE("a task that awaits in order what it has submitted soon lets in what waits", "[pool][fairness][R2]") {
-  // How many of its tasks run between the moment when something else could and when that does.
+TEST_CASE("tasks of which each makes the next run soon let in what else waits", "[pool][fairness][R2]") {
+  // How many of them run between the moment when something else could and when that does.
+  enum class Are { awaited_in_order, branches, a_chain };
+  const Are they = GENERATE(Are::awaited_in_order, Are::branches, Are::a_chain);
+  constexpr int count = 1000;
   AsyncExecutor executor(1);
   std::atomic<int> ran = 0;
   std::atomic<int> ran_until = -1;
@@ -380,29 +383,71 @@ TEST_CASE("a task that awaits in order what it has submitted soon lets in what w
       std::this_thread::sleep_for(2s);  // until it wants its worker back
     };
   }
-  auto parent = executor.submit([&]() -> Task<> {
-    std::vector<AsyncFuture<void>> futures;
-    for (int i = 0; i < 600; ++i) {
-      futures.push_back(executor.submit([&, i] {
-        if (i == blocking) {
-          reached = true;
-          gate.wait();
-          semaphore.release();
-        } else if (i > blocking) {
-          std::this_thread::sleep_for(100us);
-        }
-        ++ran;
-      }));
+  const auto run = [&](int i) {
+    if (i == blocking) {
+      reached = true;
+      gate.wait();
+      semaphore.release();
+    } else if (i > blocking) {
+      std::this_thread::sleep_for(100us);
     }
+    ++ran;
+  };
+  const auto in_order = [&]() -> Task<> {
+    std::vector<AsyncFuture<void>> futures;
+    for (int i = 0; i < count; ++i) futures.push_back(executor.submit(run, i));
     for (auto& future : futures) co_await std::move(future);
-  });
+  };
+  const auto branch = [&](int i) -> Task<> {
+    run(i);
+    co_return;
+  };
+  const auto all_branches = [&]() -> Task<> {
+    std::vector<Task<>> branches;
+    for (int i = 0; i < count; ++i) branches.push_back(branch(i));
+    co_await when_all(std::move(branches));
+  };
+  const auto link = [&](AsyncFuture<void> before, int i) -> Task<> {
+    co_await before;
+    run(i);
+  };
+  AsyncFuture<void> last;
+  if (they == Are::a_chain) {
+    const AsyncPromise<> start;
+    last = start.get_future();
+    for (int i = 0; i < count; ++i) last = executor.submit(link, last, i);
+    executor.submit([] {}).wait();  // all of them wait
+    start.set_result();
+  } else {
+    last = they == Are::branches ? executor.submit(all_branches) : executor.submit(in_order);
+  }
   REQUIRE(eventually([&] { return reached.load(); }));
   const int ran_before = ran;
   on_reached();
   gate.open();
-  parent.get();
+  last.get();
   other.get();
-  CHECK(ran_until - ran_before < 150);
+  CHECK(ran_until - ran_before < 300);
+}
+
+TEST_CASE("what a task has waited for in place goes with its last handle", "[pool][R8]") {
+  AsyncExecutor executor(1);
+  std::atomic<int> alive = 0;
+  const auto make = [&] { return Counted(alive); };
+  const auto most_alive = [&](bool oldest_first) {
+    int most = 0;
+    for (int round = 0; round < 50; ++round) {
+      std::vector<AsyncFuture<Counted>> futures;
+      for (int i = 0; i < 10; ++i) futures.push_back(executor.submit(make));
+      if (!oldest_first) std::reverse(futures.begin(), futures.end());
+      for (const auto& future : futures) future.wait();
+      futures.clear();
+      most = std::max(most, alive.load());
+    }
+    return most;
+  };
+  CHECK(executor.submit(most_alive, false).get() == 0);
+  CHECK(executor.submit(most_alive, true).get() == 0);
 }
 
 TEST_CASE("what comes from outside while a task awaits what it submits soon runs, in order", "[pool][fairness][R2]") {

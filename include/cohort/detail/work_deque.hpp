@@ -48,6 +48,16 @@ class WorkDeque {
       grow();
   }
 
+  /// The same for so many.
+  void reserve(std::size_t count) {
+    // relaxed: own
+    const std::int64_t end = bottom_.load(std::memory_order_relaxed) + static_cast<std::int64_t>(count);
+    if (end <= full_at_) [[likely]]
+      return;
+    static_cast<void>(find_room());
+    while (end > full_at_) grow();
+  }
+
   /// Adds at the bottom; room must have been reserved.
   void push_reserved(T* element) noexcept {
     const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);  // relaxed: own
