@@ -9,11 +9,8 @@ namespace cohort::detail {
 
 namespace {
 
-// So many usually find room.
-constexpr std::size_t few = 16;
-
 // In this worker's deque: what finds none there goes behind all that came from outside, and what comes later behind that.
-void make_room(std::size_t count) noexcept {
+inline void make_room(std::size_t count) noexcept {
   WorkDeque<Node>* const deque = thread_context().deque;
   if (deque == nullptr) return;
   try {
@@ -61,8 +58,7 @@ std::coroutine_handle<> Branches::start(std::coroutine_handle<> handle) {
   // The first runs here, right now. The others can be stolen, the second first. This is not over before the first has
   // started, so nothing here can be gone yet.
   if (parent.scheduler != nullptr) {
-    if (count_ > few) [[unlikely]]
-      make_room(count_ - 1);
+    make_room(count_ - 1);
     for (std::size_t index = count_; index-- > 1;) parent.scheduler->schedule(*states_[index]);
   } else {
     // A stranger's coroutine outside any executor: one after the other.

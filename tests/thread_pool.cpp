@@ -430,6 +430,24 @@ TEST_CASE("tasks of which each makes the next run soon let in what else waits", 
   CHECK(ran_until - ran_before < 300);
 }
 
+TEST_CASE("branches come next, however many tasks their worker has in its queue", "[pool][order]") {
+  AsyncExecutor executor(1);
+  // Also where they are exactly what the queue has no room for.
+  for (int queued = 250; queued <= 260; ++queued) {
+    std::atomic<int> ran = 0;
+    const auto fork = [&]() -> Task<int> {
+      std::vector<AsyncFuture<void>> others;
+      for (int i = 0; i < queued; ++i) others.push_back(executor.submit([&] { ++ran; }));
+      const auto branch = [&]() -> Task<int> { co_return ran.load(); };
+      const auto [first, second, third] = co_await when_all(branch(), branch(), branch());
+      const int before = first + second + third;
+      for (auto& other : others) co_await std::move(other);
+      co_return before;
+    };
+    REQUIRE(executor.submit(fork).get() == 0);
+  }
+}
+
 TEST_CASE("what a task has waited for in place goes with its last handle", "[pool][R8]") {
   AsyncExecutor executor(1);
   std::atomic<int> alive = 0;
