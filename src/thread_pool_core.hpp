@@ -18,6 +18,7 @@
 #include "blocked_threads.hpp"
 #include "executor_options.hpp"
 #include "fork_guard.hpp"
+#include "oldest_pace.hpp"
 #include "parker.hpp"
 #include "timer_wheels.hpp"
 #include "traced_tasks.hpp"
@@ -53,7 +54,8 @@ struct PoolWorker {
   std::uint32_t next_look = 1;  // the turn at which it looks elsewhere: see ThreadPool::look_elsewhere
   // What of others comes before its own: see ThreadPool::others_wait; the holding thread's.
   enum class Others : std::uint8_t { none, due, outside } others = Others::none;
-  std::uint32_t random;  // where the next search for work begins; the holding thread's
+  OldestPace oldest_pace;  // the holding thread's
+  std::uint32_t random;    // where the next search for work begins; the holding thread's
   // What `counters.submitted` was when a thief last left the only task here.
   alignas(64) sync::atomic<std::uint64_t> left_at{0};
 };

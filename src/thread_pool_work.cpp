@@ -145,7 +145,8 @@ Node* ThreadPool::look_elsewhere(PoolWorker& worker) noexcept {
   worker.next_look =
       worker.tick + std::min({turns_to(injection_interval), turns_to(oldest_interval), turns_to(clock_interval)});
   if (worker.tick % injection_interval == 0) return core.injected.pop();
-  if (worker.tick % oldest_interval == 0) return worker.deque.steal();
+  if (worker.tick % oldest_interval == 0)
+    return worker.oldest_pace.due(worker.deque.bottom(), worker.deque.size()) ? worker.deque.steal() : nullptr;
   if (worker.tick % clock_interval != 0) return nullptr;
   look_at_clock();
   return core.due.pop();

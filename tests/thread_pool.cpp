@@ -430,6 +430,69 @@ TEST_CASE("tasks of which each makes the next run soon let in what else waits", 
   CHECK(ran_until - ran_before < 300);
 }
 
+TEST_CASE("a worker's older tasks get their turn among newer ones without end", "[pool][fairness][R2]") {
+  AsyncExecutor executor(1);
+  std::atomic<int> left = 100;
+  std::function<void()> resubmit = [&] {
+    if (left != 0) (void)executor.submit(std::ref(resubmit));
+  };
+  // Of all depths up to 12, again and again.
+  const auto recursion = [&](auto&& self, int depth) -> Task<> {
+    if (depth == 0 || left == 0) co_return;
+    auto one = executor.submit(std::ref(self), std::ref(self), depth - 1);
+    auto other = executor.submit(std::ref(self), std::ref(self), depth - 1);
+    co_await one.result(1h);
+    co_await other.result(1h);
+  };
+  const auto recursions = [&]() -> Task<> {
+    for (int depth = 0; left != 0; depth = (depth + 1) % 12) co_await recursion(recursion, depth);
+  };
+  const bool recursive = GENERATE(false, true);
+  auto parent = executor.submit([&] {
+    for (int i = left; i > 0; --i) (void)executor.submit([&] { --left; });
+    if (recursive) {
+      (void)executor.submit(recursions);
+    } else {
+      (void)executor.submit(std::ref(resubmit));
+    }
+  });
+  const bool all = eventually([&] { return left == 0; });
+  left = 0;
+  REQUIRE(all);
+}
+
+TEST_CASE("a recursion has no more of its tasks alive for going on for long", "[pool][R8]") {
+  struct Alive {
+    explicit Alive(int& now, int& most) : count(now) { most = std::max(most, ++count); }
+    Alive(const Alive&) = delete;
+    Alive& operator=(const Alive&) = delete;
+    ~Alive() { --count; }
+    int& count;
+  };
+  AsyncExecutor executor(1);
+  int alive = 0;
+  int most = 0;
+  const auto fib = [&](auto&& self, int n) -> Task<int> {
+    const Alive counted(alive, most);
+    if (n < 2) co_return n;
+    AsyncFuture<int> left = executor.submit(std::ref(self), std::ref(self), n - 1);
+    AsyncFuture<int> right = executor.submit(std::ref(self), std::ref(self), n - 2);
+    const int first = co_await left.result(1h);
+    const int second = co_await right.result(1h);
+    co_return first + second;
+  };
+  const auto most_of = [&](int n) {
+    most = 0;
+    executor.submit(std::ref(fib), std::ref(fib), n).get();
+    return most;
+  };
+  most_of(14);
+  const int of_few = most_of(14);
+  const int of_many = most_of(22);  // fifty times as many
+  INFO(of_few << " and " << of_many);
+  CHECK(of_many < 8 * of_few);
+}
+
 TEST_CASE("branches come next, however many tasks their worker has in its queue", "[pool][order]") {
   AsyncExecutor executor(1);
   // Also where they are exactly what the queue has no room for.

@@ -81,6 +81,11 @@ class WorkDeque {
     return at(bottom_.load(std::memory_order_relaxed) - 1);  // relaxed: own
   }
 
+  /// The index that is pushed at next.
+  [[nodiscard]] std::int64_t bottom() const noexcept {
+    return bottom_.load(std::memory_order_relaxed);
+  }  // relaxed: own
+
   /// Takes the newest element; null when empty.
   [[nodiscard]] T* pop() noexcept {
     const std::int64_t last = bottom_.load(std::memory_order_relaxed) - 1;  // relaxed: own
