@@ -2,6 +2,8 @@
 #include <cohort/detail/suspension.hpp>
 #include <cohort/detail/thread_context.hpp>
 
+#include <atomic>   // for std::memory_order
+#include <cstdint>  // for std::uint64_t
 #include <utility>  // for std::exchange
 
 #include "look_for_a_while.hpp"
@@ -12,6 +14,15 @@ namespace {
 // How many tasks may run on top of each other on one stack, each in a get() of the one below. Beyond, the worker goes
 // on on another thread, with a stack of its own.
 constexpr unsigned max_nested_tasks = 128;
+
+// Whether something else comes before a task that could run in place. Looked at now and then, as in
+// FutureAwaiterBase::may_run_inline(): a task that gets one after the other must not keep its worker from all else.
+bool others_come_first(const ThreadContext& context) noexcept {
+  constexpr std::uint64_t look = 32;
+  // relaxed: own
+  return context.deque != nullptr && context.counters->started.load(std::memory_order_relaxed) % look == 0 &&
+         context.scheduler->others_wait();
+}
 
 }  // namespace
 
@@ -94,7 +105,8 @@ bool wait_while_not_done(StateBase& state, TimePoint deadline) {
   // The task we wait for has not started: the shortest way is to run it here. Not with a deadline, which it could
   // overrun.
   if (context.scheduler != nullptr && context.scheduler == state.home && state.starts_in_place() &&
-      deadline == TimePoint::max() && (context.blocked == nullptr || context.blocked->depth() < max_nested_tasks)) {
+      deadline == TimePoint::max() && (context.blocked == nullptr || context.blocked->depth() < max_nested_tasks) &&
+      !others_come_first(context)) {
     // Out of the queue, if it lies at hand: a task that gets one after the other may not come back to its worker's loop for
     // long, which would drop the entries. Its reference is ours then, else we need one besides.
     if (context.deque == nullptr || !context.deque->take(&state)) state.add_owner();
