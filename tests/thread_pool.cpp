@@ -440,59 +440,69 @@ TEST_CASE("a worker's older tasks get their turn among newer ones without end", 
   AsyncExecutor executor(1);
   std::atomic<int> left = 100;
   std::function<void()> resubmit = [&] {
-    if (left != 0) (void)executor.submit(std::ref(resubmit));
+    if (left > 0) (void)executor.submit(std::ref(resubmit));
   };
   // Of all depths up to 12, again and again.
-  const auto recursion = [&](auto&& self, int depth) -> Task<> {
-    if (depth == 0 || left == 0) co_return;
-    auto one = executor.submit(std::ref(self), std::ref(self), depth - 1);
-    auto other = executor.submit(std::ref(self), std::ref(self), depth - 1);
-    co_await one.result(1h);
-    co_await other.result(1h);
-  };
-  const auto recursions = [&]() -> Task<> {
-    for (int depth = 0; left != 0; depth = (depth + 1) % 12) co_await recursion(recursion, depth);
-  };
-  const bool recursive = GENERATE(false, true);
-  auto parent = executor.submit([&] {
-    for (int i = left; i > 0; --i) (void)executor.submit([&] { --left; });
-    if (recursive) {
-      (void)executor.submit(recursions);
-    } else {
-      (void)executor.submit(std::ref(resubmit));
+  struct Recursion {
+    Task<> run(int depth) {
+      if (depth == 0 || left <= 0) co_return;
+      AsyncFuture<void> one = executor.submit(&Recursion::run, this, depth - 1);
+      AsyncFuture<void> other = executor.submit(&Recursion::run, this, depth - 1);
+      co_await one.result(1h);
+      co_await other.result(1h);
     }
-  });
+    Task<> run_all() {
+      for (int depth = 0; left > 0; depth = (depth + 1) % 12) co_await run(depth);
+    }
+    AsyncExecutor& executor;
+    std::atomic<int>& left;
+  } recursion{executor, left};
+  const bool recursive = GENERATE(false, true);
+  executor
+      .submit([&] {
+        for (int i = left; i > 0; --i) (void)executor.submit([&] { --left; });
+        if (recursive) {
+          (void)executor.submit(&Recursion::run_all, &recursion);
+        } else {
+          (void)executor.submit(std::ref(resubmit));
+        }
+      })
+      .get();
   const bool all = eventually([&] { return left == 0; });
   left = 0;
+  executor.shutdown();
   REQUIRE(all);
 }
 
 TEST_CASE("a recursion has no more of its tasks alive for going on for long", "[pool][R8]") {
-  struct Alive {
-    explicit Alive(int& now, int& most) : count(now) { most = std::max(most, ++count); }
-    Alive(const Alive&) = delete;
-    Alive& operator=(const Alive&) = delete;
-    ~Alive() { --count; }
-    int& count;
-  };
-  AsyncExecutor executor(1);
-  int alive = 0;
-  int most = 0;
-  const auto fib = [&](auto&& self, int n) -> Task<int> {
-    const Alive counted(alive, most);
-    if (n < 2) co_return n;
-    AsyncFuture<int> left = executor.submit(std::ref(self), std::ref(self), n - 1);
-    AsyncFuture<int> right = executor.submit(std::ref(self), std::ref(self), n - 2);
-    const int first = co_await left.result(1h);
-    const int second = co_await right.result(1h);
-    co_return first + second;
-  };
+  struct Recursion {
+    struct Alive {
+      explicit Alive(Recursion& owner) : recursion(owner) {
+        recursion.most = std::max(recursion.most, ++recursion.alive);
+      }
+      Alive(const Alive&) = delete;
+      Alive& operator=(const Alive&) = delete;
+      ~Alive() { --recursion.alive; }
+      Recursion& recursion;
+    };
+    Task<int> fib(int n) {
+      const Alive counted(*this);
+      if (n < 2) co_return n;
+      AsyncFuture<int> left = executor.submit(&Recursion::fib, this, n - 1);
+      AsyncFuture<int> right = executor.submit(&Recursion::fib, this, n - 2);
+      const int first = co_await left.result(1h);
+      const int second = co_await right.result(1h);
+      co_return first + second;
+    }
+    AsyncExecutor executor{1};
+    int alive = 0;
+    int most = 0;
+  } recursion;
   const auto most_of = [&](int n) {
-    most = 0;
-    executor.submit(std::ref(fib), std::ref(fib), n).get();
-    return most;
+    recursion.most = 0;
+    recursion.executor.submit(&Recursion::fib, &recursion, n).get();
+    return recursion.most;
   };
-  most_of(14);
   const int of_few = most_of(14);
   const int of_many = most_of(22);  // fifty times as many
   INFO(of_few << " and " << of_many);
