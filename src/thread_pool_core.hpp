@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cohort/detail/cache_line.hpp>
 #include <cohort/detail/injection_queue.hpp>
 #include <cohort/detail/intrusive_list.hpp>
 #include <cohort/detail/node.hpp>
@@ -57,7 +58,7 @@ struct PoolWorker {
   OldestPace oldest_pace;  // the holding thread's
   std::uint32_t random;    // where the next search for work begins; the holding thread's
   // What `counters.submitted` was when a thief last left the only task here.
-  alignas(64) sync::atomic<std::uint64_t> left_at{0};
+  alignas(cache_line_size) sync::atomic<std::uint64_t> left_at{0};
 };
 
 // Takes on the part of a worker, and gives it up at the end.
@@ -101,16 +102,23 @@ struct ThreadPool::Core {
 
   explicit Core(ExecutorOptions made_with) : options(std::move(made_with)) {}
 
+  // Read at every turn of a worker, and seldom written.
   const ExecutorOptions options;
   std::vector<std::unique_ptr<detail::PoolWorker>> workers;
+  detail::TimerWheels timers{options.max_workers};
+  std::uint64_t fork_generation = detail::watch_fork_generation();
+  bool driven = false;                                  // no threads of its own: run_to_end() drives its one worker
+  detail::sync::atomic<bool> cancel_unstarted{false};   // set by shutdown: what is found unstarted is cancelled
+  detail::sync::atomic<bool> stopped{false};            // everything has ended; threads leave
+  detail::sync::atomic<bool> timers_unattended{false};  // timers were armed and nobody watches the clock
+  // The size of `returning`: looked at by workers between tasks, and before they sleep.
+  detail::sync::atomic<std::uint32_t> applicants{0};
+
   detail::InjectionQueue injected;  // from outside, and what is to wait for everything else
   detail::InjectionQueue due;       // whose timers have fired: before what is in `injected`
-  detail::TimerWheels timers{options.max_workers};
-  bool driven = false;  // no threads of its own: run_to_end() drives its one worker
 
-  detail::sync::atomic<std::uint64_t> references{1};
-  std::uint64_t fork_generation = detail::watch_fork_generation();
-
+  // Written at every submission from outside.
+  alignas(detail::cache_line_size) detail::sync::atomic<std::uint64_t> references{1};
   // Accepting from outside: the top bit says closed, the rest counts what was accepted, so that one exchange decides
   // whether a task is in or out.
   static constexpr std::uint64_t closed_bit = std::uint64_t{1} << 63U;
@@ -126,13 +134,8 @@ struct ThreadPool::Core {
 
   detail::UnbegunTasks unbegun;
 
-  detail::sync::atomic<bool> cancel_unstarted{false};  // set by shutdown: what is found unstarted is cancelled
   // Held while a thief takes a share, which is for a moment in no queue, and while a shutdown takes all: so it misses none.
   detail::sync::mutex share_mutex;
-  detail::sync::atomic<bool> stopped{false};  // everything has ended; threads leave
-  detail::sync::atomic<std::uint32_t> applicants{
-      0};  // size of `returning`; looked at by workers between tasks and before they sleep
-  detail::sync::atomic<bool> timers_unattended{false};  // timers were armed and nobody watches the clock
 
   // Sleeping, waking and changing places: rare enough for one mutex.
   detail::sync::mutex mutex;

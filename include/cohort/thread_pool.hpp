@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cohort/detail/cache_line.hpp>
 #include <cohort/detail/scheduler.hpp>
 #include <cohort/detail/state.hpp>
 #include <cohort/detail/sync.hpp>
@@ -214,11 +215,12 @@ class ThreadPool final : public detail::Scheduler {
   static constexpr std::uint64_t one_searching = std::uint64_t{1} << 32U;
 
   detail::sync::atomic<std::uint64_t> idle_{0};  // parked workers in the low half, searching ones in the high half
-  detail::sync::atomic<std::uint64_t> sequence_{0};
   detail::sync::atomic<bool> closed_{false};
   bool limited_ = false;  // max_concurrent_tasks
   bool plain_ = true;     // neither limited nor traced
   std::unique_ptr<Core> core_;
+  // Written at every submission from outside: not beside what workers read at every turn.
+  alignas(detail::cache_line_size) detail::sync::atomic<std::uint64_t> sequence_{0};
 };
 
 }  // namespace cohort

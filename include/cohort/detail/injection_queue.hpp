@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cohort/detail/cache_line.hpp>
 #include <cohort/detail/node.hpp>
 #include <cohort/detail/prefetch.hpp>
 #include <cohort/detail/sync.hpp>
@@ -30,7 +31,8 @@ class BasicInjectionQueue {
   }
 
   [[nodiscard]] T* pop() noexcept {
-    if (empty()) return nullptr;
+    // Not even a look at the pushers' line while something is in order. relaxed: a hint, the mutex decides
+    if (!has_ready_.load(std::memory_order_relaxed) && empty()) return nullptr;
     std::lock_guard lock(mutex_);
     if (ready_ == nullptr) refill();
     T* node = ready_;
@@ -90,8 +92,9 @@ class BasicInjectionQueue {
     if (ready_ == nullptr) has_ready_.store(false, std::memory_order_seq_cst);
   }
 
-  Atomic<T*> inbox_{nullptr};
-  Atomic<bool> has_ready_{false};  // whether ready_ has nodes; written under the mutex
+  // A line for those who push, and one for those who pop.
+  alignas(cache_line_size) Atomic<T*> inbox_{nullptr};
+  alignas(cache_line_size) Atomic<bool> has_ready_{false};  // whether ready_ has nodes; written under the mutex
   Mutex mutex_;
   T* ready_ = nullptr;       // in order; under the mutex
   T* last_ready_ = nullptr;  // of these, when there are any

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cohort/detail/cache_line.hpp>
 #include <cohort/detail/node.hpp>
 #include <cohort/detail/outcome.hpp>
 #include <cohort/detail/sync.hpp>
@@ -22,7 +23,7 @@ struct Waiter;
 
 /// What one worker has counted. Written by the thread that holds the worker, read by anyone: single-writer counters
 /// need no locked operation.
-struct alignas(64) WorkerCounters {
+struct alignas(cache_line_size) WorkerCounters {
   using Counter = sync::atomic<std::uint64_t>;
 
   std::uint64_t next_sequence_id = 0;  // numbers reserved for this worker: see ThreadPool::next_sequence_id

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cohort/detail/cache_line.hpp>
 #include <cohort/detail/sync.hpp>
 
 #include <atomic>   // for std::memory_order
@@ -199,11 +200,11 @@ class WorkDeque {
 
   // Owner: reads and writes bottom_ and buffer_. Thieves: read both. Everyone: moves top_ on by compare-exchange. On
   // lines of their own, so that thieves at work do not slow the owner's pushes.
-  alignas(64) Atomic<std::int64_t> bottom_{0};
+  alignas(cache_line_size) Atomic<std::int64_t> bottom_{0};
   Atomic<Buffer*> buffer_;
   std::int64_t full_at_;         // the owner's: the bottom at which there is no room, by the top that it has seen last
   std::int64_t goes_on_at_ = 0;  // the owner's: the bottom at which what try_push() added last is the newest
-  alignas(64) Atomic<std::int64_t> top_{0};
+  alignas(cache_line_size) Atomic<std::int64_t> top_{0};
 };
 
 }  // namespace cohort::detail
