@@ -31,6 +31,12 @@ class OldestPace {
     return true;
   }
 
+  // The deque is empty: what is under way is within nothing any more.
+  void begin_anew() noexcept {
+    under_way_ = 0;
+    turns_left_ = 1;
+  }
+
  private:
   std::array<std::int64_t, 12> begun_at_{};
   std::size_t under_way_ = 0;

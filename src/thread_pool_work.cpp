@@ -197,7 +197,7 @@ bool ThreadPool::has_work() const noexcept {
 // away.
 Node* ThreadPool::search(PoolWorker& worker, TimePoint until) noexcept {
   Core& core = *core_;
-  worker.oldest_pace = {};  // its deque is empty
+  worker.oldest_pace.begin_anew();
   idle_.fetch_add(one_searching, std::memory_order_seq_cst);
   worker.searching.store(true, std::memory_order_relaxed);  // relaxed: for snapshots
   Node* found = nullptr;
