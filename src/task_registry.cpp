@@ -5,9 +5,10 @@
 #include <cohort/errors.hpp>
 
 #include <algorithm>    // for std::any_of, std::max
-#include <cstdio>       // for std::snprintf
 #include <stdexcept>    // for std::invalid_argument
+#include <string>       // for std::to_string
 #include <string_view>  // for std::string_view
+#include <utility>      // for std::exchange
 
 namespace cohort::detail {
 namespace {
@@ -66,8 +67,10 @@ TaskRegistry::Uids TaskRegistry::check(const std::vector<TaskDescription>& tasks
 
 std::string TaskRegistry::next_uid(const Uids& taken) {
   for (;;) {
-    char uid[32];
-    std::snprintf(uid, sizeof uid, "task.%06llu", static_cast<unsigned long long>(++numbered_));
+    const std::string number = std::to_string(++numbered_);
+    std::string uid = "task.";
+    if (number.size() < 6) uid.append(6 - number.size(), '0');
+    uid += number;
     if (taken.count(uid) == 0 && entries_.count(uid) == 0) return uid;
   }
 }
@@ -96,7 +99,7 @@ TaskRegistry::Records TaskRegistry::accept(std::vector<TaskDescription>&& tasks)
   try {
     for (; entered < records.size(); ++entered) {
       const auto [place, is_new] = entries_.try_emplace(records[entered]->result.uid);
-      Entry& entry = place->second;
+      TaskEntry& entry = place->second;
       if (!is_new) {
         history_.remove(entry);
         --remembered_;
@@ -104,6 +107,7 @@ TaskRegistry::Records TaskRegistry::accept(std::vector<TaskDescription>&& tasks)
       entry.uid = &place->first;
       entry.state = TaskState::pending;
       entry.record = records[entered];
+      entry.record->entry = &entry;
       live_.push_back(entry);
     }
   } catch (...) {
@@ -148,7 +152,7 @@ void TaskRegistry::started(TaskRecord& record) noexcept {
   record.result.started_at = now();
   {
     std::lock_guard lock(mutex_);
-    entries_.find(record.result.uid)->second.state = TaskState::running;
+    record.entry->state = TaskState::running;
   }
   tell(record, TaskState::running);
 }
@@ -162,14 +166,14 @@ void TaskRegistry::finished(TaskRecord& record, TaskState state) noexcept {
   std::shared_ptr<TaskRecord> kept;
   {
     std::lock_guard lock(mutex_);
-    Entry& entry = entries_.find(result.uid)->second;
+    TaskEntry& entry = *std::exchange(record.entry, nullptr);
     entry.state = state;
     kept = std::move(entry.record);
     live_.remove(entry);
     history_.push_back(entry);
     ++remembered_;
     while (remembered_ > history_limit_) {
-      const Entry* const oldest = history_.pop_front();
+      const TaskEntry* const oldest = history_.pop_front();
       --remembered_;
       entries_.erase(entries_.find(*oldest->uid));
     }
@@ -266,10 +270,10 @@ bool TaskRegistry::cancel(const std::string& uid) {
 // submitted meanwhile comes after it.
 std::size_t TaskRegistry::cancel_all() noexcept {
   std::size_t asked = 0;
-  Entry here;
+  TaskEntry here;
   std::unique_lock lock(mutex_);
   live_.push_back(here);
-  while (Entry* const next = here.previous) {
+  while (TaskEntry* const next = here.previous) {
     live_.remove(here);
     live_.insert_before(*next, here);
     std::shared_ptr<TaskRecord> record = next->record;

@@ -23,6 +23,20 @@
 
 namespace cohort::detail {
 
+struct TaskRecord;
+
+/// What a backend knows of a uid. Under the registry's mutex.
+///
+/// That of a task that is live is in TaskRegistry::live_; that of one that is remembered is in history_, and has no record.
+struct TaskEntry {
+  TaskState state = TaskState::pending;
+  std::shared_ptr<TaskRecord> record;
+  const std::string* uid = nullptr;
+  TaskEntry* next = nullptr;
+  TaskEntry* previous = nullptr;
+  bool linked = false;
+};
+
 /// One task of a backend, from its acceptance to its end. Kept by the registry while it is live, and by what runs it.
 ///
 /// `result` belongs to whoever holds the task's turn: submit_tasks(), then its body, then the end of that.
@@ -37,6 +51,7 @@ struct TaskRecord {
   sync::atomic<const Scope*> scope{nullptr};
 
   // Under the registry's mutex.
+  TaskEntry* entry = nullptr;  // while it is live
   AsyncFuture<void> body;
   bool stop_asked = false;  // before there was a body
 };
@@ -86,16 +101,7 @@ class TaskRegistry {
   void wait_until_finished();
 
  private:
-  // A task that is live, and in live_, or one that is remembered: then it is in history_ and has no record.
-  struct Entry {
-    TaskState state = TaskState::pending;
-    std::shared_ptr<TaskRecord> record;
-    const std::string* uid = nullptr;
-    Entry* next = nullptr;
-    Entry* previous = nullptr;
-    bool linked = false;
-  };
-  using Entries = std::unordered_map<std::string, Entry>;
+  using Entries = std::unordered_map<std::string, TaskEntry>;
   using Uids = std::unordered_set<std::string_view>;
   using Callbacks = std::vector<TaskCallback>;
 
@@ -112,11 +118,11 @@ class TaskRegistry {
 
   mutable sync::mutex mutex_;  // of all that follows
   Entries entries_;
-  IntrusiveList<Entry> live_;     // oldest first; besides, the places of those who go through it, without a record
-  IntrusiveList<Entry> history_;  // oldest first
-  std::size_t remembered_ = 0;    // in history_
-  std::size_t unfinished_ = 0;    // tasks whose last callback is not over
-  std::uint64_t numbered_ = 0;    // uids given
+  IntrusiveList<TaskEntry> live_;     // oldest first; besides, the places of those who go through it, without a record
+  IntrusiveList<TaskEntry> history_;  // oldest first
+  std::size_t remembered_ = 0;        // in history_
+  std::size_t unfinished_ = 0;        // tasks whose last callback is not over
+  std::uint64_t numbered_ = 0;        // uids given
   bool used_ = false;
   bool closed_ = false;
   std::shared_ptr<const Callbacks> callbacks_;  // replaced, never changed: those who call them need no lock
