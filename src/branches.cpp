@@ -1,25 +1,9 @@
 #include <cohort/detail/branches.hpp>
 #include <cohort/detail/thread_context.hpp>
-#include <cohort/detail/work_deque.hpp>
 
 #include <cstddef>  // for std::size_t
-#include <new>      // for std::bad_alloc
 
 namespace cohort::detail {
-
-namespace {
-
-// In this worker's deque: what finds none there goes behind all that came from outside, and what comes later behind that.
-inline void make_room(std::size_t count) noexcept {
-  WorkDeque<Node>* const deque = thread_context().deque;
-  if (deque == nullptr) return;
-  try {
-    deque->reserve(count);
-  } catch (const std::bad_alloc&) {  // then there
-  }
-}
-
-}  // namespace
 
 std::coroutine_handle<> Branches::start(std::coroutine_handle<> handle) {
   suspending();
@@ -55,11 +39,10 @@ std::coroutine_handle<> Branches::start(std::coroutine_handle<> handle) {
     if (!parent.scope->add(stop_)) stop_.stop();
   }
 
-  // The first runs here, right now. The others can be stolen, the second first. This is not over before the first has
+  // The first runs here, right now. The others can be stolen, the last first. This is not over before the first has
   // started, so nothing here can be gone yet.
   if (parent.scheduler != nullptr) {
-    make_room(count_ - 1);
-    for (std::size_t index = count_; index-- > 1;) parent.scheduler->schedule(*states_[index]);
+    if (count_ > 1) parent.scheduler->schedule_all(states_ + 1, count_ - 1);
   } else {
     // A stranger's coroutine outside any executor: one after the other.
     for (std::size_t index = count_; index-- > 1;) states_[index]->run();

@@ -422,6 +422,10 @@ void ManualPool::schedule(Node& node) noexcept {
   core.arrived.notify_one();
 }
 
+void ManualPool::schedule_all(StateBase* const* tasks, std::size_t count) noexcept {
+  while (count > 0) schedule(*tasks[--count]);
+}
+
 TimePoint ManualPool::now() const noexcept {
   return TimePoint(Duration(core_->now.load(std::memory_order_relaxed)));  // relaxed: nothing hangs on it
 }

@@ -271,13 +271,13 @@ inline StateBase* Latch::take_branch_after(std::size_t index) noexcept {
   if (branches_ == nullptr || index + 1 >= branch_count_ || context.deque == nullptr) return nullptr;
   // What is not in the deque may be over and gone: only the address counts.
   StateBase* const branch = branches_[index + 1];
-  if (context.deque->newest() != branch) return nullptr;
   // Now and then through the worker's loop, where what else waits comes first: see FutureAwaiterBase::may_run_inline().
-  if ((++context.branch_runs & 127U) == 0) {
-    static_cast<void>(context.scheduler->others_wait());
-    return nullptr;
-  }
-  return context.deque->pop(branch) ? branch : nullptr;
+  const bool through_loop = (context.branch_runs + 1) % 128 == 0;
+  if (through_loop ? context.deque->newest() != branch : !context.deque->pop(branch)) return nullptr;
+  ++context.branch_runs;
+  if (!through_loop) return branch;
+  static_cast<void>(context.scheduler->others_wait());
+  return nullptr;
 }
 
 std::coroutine_handle<> finish_branch(StateBase& state) noexcept {

@@ -231,6 +231,17 @@ void ThreadPool::schedule(Node& node) noexcept {
   wake_if_needed();
 }
 
+// All at once: one store shows them to thieves, and one look finds who could be woken.
+void ThreadPool::schedule_all(StateBase* const* tasks, std::size_t count) noexcept {
+  ThreadContext& context = thread_context();
+  if (context.scheduler != this || context.firing_timers_of == this || !context.deque->try_push_all(tasks, count))
+      [[unlikely]] {
+    while (count > 0) schedule(*tasks[--count]);
+    return;
+  }
+  wake_if_needed();
+}
+
 // To the deque of the worker that this thread holds. To wake a task must not need memory: what there is no room for goes
 // where there always is.
 void ThreadPool::push(Node& node) noexcept {

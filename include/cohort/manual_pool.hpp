@@ -97,6 +97,7 @@ class ManualPool final : public detail::Scheduler {
   [[nodiscard]] bool try_add_reference() noexcept override;
   [[nodiscard]] bool driven() const noexcept override { return true; }
   void schedule(detail::Node& node) noexcept override;
+  void schedule_all(detail::StateBase* const* tasks, std::size_t count) noexcept override;
   void schedule_last(detail::Node& node) noexcept override { schedule(node); }
   [[nodiscard]] double random_fraction() noexcept override;
   [[nodiscard]] bool others_wait() noexcept override { return true; }  // everything goes through its loop

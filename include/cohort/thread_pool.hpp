@@ -128,6 +128,7 @@ class ThreadPool final : public detail::Scheduler {
   [[nodiscard]] bool try_add_reference() noexcept override;
   [[nodiscard]] bool driven() const noexcept override;
   void schedule(detail::Node& node) noexcept override;
+  void schedule_all(detail::StateBase* const* tasks, std::size_t count) noexcept override;
   void schedule_last(detail::Node& node) noexcept override;
   [[nodiscard]] TimePoint now() const noexcept override { return detail::sync::now(); }
   [[nodiscard]] double random_fraction() noexcept override;

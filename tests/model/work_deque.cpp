@@ -117,6 +117,44 @@ struct OldestAndTwoThieves : rl::test_suite<OldestAndTwoThieves, 3>, model::Plai
   std::unique_ptr<cohort::detail::WorkDeque<Element, Atomic>> deque{new cohort::detail::WorkDeque<Element, Atomic>(2)};
 };
 
+// The owner adds several at once, which makes the deque grow, and pops what is left.
+struct AllAtOnceAndTwoThieves : rl::test_suite<AllAtOnceAndTwoThieves, 3>, model::PlainMemory {
+  static constexpr unsigned switches = 2;
+  static constexpr rl::iteration_t executions = 200'000;
+
+  void thread(unsigned index) {
+    if (index != 0) {
+      take(deque->steal());
+      return;
+    }
+    std::array<Element*, 3> all{};
+    for (std::size_t number = 0; number < elements.size(); ++number) {
+      elements[number].content = 1;
+      all[number] = &elements[number];
+    }
+    RL_ASSERT(deque->try_push_all(all.data() + 2, 1));
+    RL_ASSERT(deque->try_push_all(all.data(), 2));
+    Element* const newest = deque->pop();
+    RL_ASSERT(newest == nullptr || newest == all[0]);
+    take(newest);
+    take(deque->pop());
+  }
+
+  void after() {
+    while (Element* element = deque->pop()) take(element);
+    for (const Element& element : elements) RL_ASSERT(element.taken == 1);
+  }
+
+  static void take(Element* element) {
+    if (element == nullptr) return;
+    RL_ASSERT(element->content == 1);
+    ++element->taken;
+  }
+
+  std::array<Element, 3> elements;
+  std::unique_ptr<cohort::detail::WorkDeque<Element, Atomic>> deque{new cohort::detail::WorkDeque<Element, Atomic>(2)};
+};
+
 }  // namespace
 
-int main() { return model::explore<OwnerAndTwoThieves, OldestAndTwoThieves>(); }
+int main() { return model::explore<OwnerAndTwoThieves, OldestAndTwoThieves, AllAtOnceAndTwoThieves>(); }

@@ -3,6 +3,7 @@
 #include <cohort/detail/node.hpp>
 #include <cohort/duration.hpp>
 
+#include <cstddef>    // for std::size_t
 #include <exception>  // for std::exception_ptr
 
 namespace cohort {
@@ -47,7 +48,11 @@ class Scheduler {
   /// Runs `node` soon on one of the scheduler's threads. The caller may not touch what holds the node afterwards.
   virtual void schedule(Node& node) noexcept = 0;
 
-  /// The same, behind all that is waiting to run.
+  /// The same for `count` tasks that have been forked together. Where a worker of this scheduler does it, the first of them
+  /// is next to run there, and other workers begin with the last.
+  virtual void schedule_all(StateBase* const* tasks, std::size_t count) noexcept = 0;
+
+  /// The same for one, behind all that is waiting to run.
   virtual void schedule_last(Node& node) noexcept = 0;
 
   /// Asked by a worker that runs one task after the other without coming back to its loop: whether something else waits for

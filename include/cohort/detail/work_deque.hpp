@@ -7,6 +7,7 @@
 #include <cstddef>  // for std::size_t
 #include <cstdint>  // for std::int64_t
 #include <memory>   // for std::unique_ptr
+#include <new>      // for std::bad_alloc
 
 namespace cohort::detail {
 
@@ -74,6 +75,26 @@ class WorkDeque {
       return false;
     push_reserved(element);
     goes_on_at_ = bottom_.load(std::memory_order_relaxed);  // relaxed: own
+    return true;
+  }
+
+  /// The same for `count` elements, shown to thieves at once; the first becomes the newest. It makes room if it can, and adds
+  /// all or none.
+  template <class Element>
+  [[nodiscard]] bool try_push_all(Element* const* elements, std::size_t count) noexcept {
+    try {
+      reserve(count);
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+    const std::int64_t end =
+        bottom_.load(std::memory_order_relaxed) + static_cast<std::int64_t>(count);  // relaxed: own
+    Buffer& buffer = *buffer_.load(std::memory_order_relaxed);                       // relaxed: own
+    for (std::size_t index = 0; index < count; ++index) {
+      buffer.put(end - 1 - static_cast<std::int64_t>(index), elements[index]);
+    }
+    bottom_.store(end, std::memory_order_seq_cst);  // seq_cst: as in push_reserved()
+    goes_on_at_ = end;
     return true;
   }
 
