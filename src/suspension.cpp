@@ -6,38 +6,6 @@
 
 namespace cohort::detail {
 
-Suspension::Registration::Registration(Suspension& suspension, std::coroutine_handle<> handle,
-                                       const Awaited& awaited) noexcept
-    : suspension_(&suspension) {
-  suspending();
-  suspension.kind = &awaited.node;
-  if (!suspension.of_task_) {
-    suspension.stranger_ = handle;
-    suspension.StopNode::scheduler = thread_context().scheduler;
-  }
-  suspension.pending_.store(all_counts, std::memory_order_relaxed);  // relaxed: not registered anywhere yet
-}
-
-void Suspension::Registration::watch_stop() noexcept {
-  Scope* const stopped_with = suspension_->scope();
-  if (stopped_with == nullptr) return;
-  add_source();
-  if (!stopped_with->add(*suspension_)) suspension_->fire(Wake::stopped);
-}
-
-void Suspension::Registration::watch_deadline() noexcept {
-  if (!suspension_->timed()) return;
-  add_source();
-  suspension_->scheduler()->arm(*suspension_);
-}
-
-bool Suspension::Registration::finish() noexcept {
-  // After the registrations: of a source that claims and one that registers, one sees the other. A source that claims later
-  // removes the others itself; they are all registered by now.
-  if (suspension_->reason_.load(std::memory_order_seq_cst) != Wake::none) counts_ += suspension_->remove_sources();
-  return !suspension_->give_up(counts_);
-}
-
 void Suspension::Registration::finish_detached() noexcept {
   if (!finish()) suspension_->resume();
 }
@@ -54,30 +22,23 @@ void Suspension::describe_wait(const Node& node, ScopeReport& report) noexcept {
   report.add(waits);
 }
 
-bool Suspension::claim(Wake reason) noexcept {
-  Wake none = Wake::none;
-  // Before the look for the other sources: see Registration::finish(). relaxed: who comes too late just goes.
-  return reason_.compare_exchange_strong(none, reason, std::memory_order_seq_cst, std::memory_order_relaxed);
+// How many sources were taken out, and so will not fire. Run by the claimer, and by registration when it comes after:
+// each source is taken out once, by either. The claimer's own fires: there is nothing of it to take out.
+unsigned Suspension::remove_sources() noexcept {
+  const Wake claimer = reason();
+  const unsigned others = claimer != Wake::ready || timed() ? remove_awaited_and_timer(claimer) : 0;
+  return others + (claimer != Wake::stopped && scope() != nullptr && scope()->remove(*this) ? 1 : 0);
 }
 
-// How many sources were taken out, and so will not fire. Run by the claimer, and by registration when it comes after:
-// each source is taken out once, by either.
-unsigned Suspension::remove_sources() noexcept {
-  const Wake claimer = reason();  // it fires: there is nothing of it to take out
+// What is seldom to be taken out.
+unsigned Suspension::remove_awaited_and_timer(Wake claimer) noexcept {
   unsigned removed = 0;
   if (claimer != Wake::ready && awaited().remove != nullptr && awaited().remove(*this)) ++removed;
-  if (claimer != Wake::stopped && scope() != nullptr && scope()->remove(*this)) ++removed;
   if (claimer != Wake::timed_out && timed() && scheduler()->disarm(*this)) ++removed;
   return removed;
 }
 
 void Suspension::settle() noexcept { release(remove_sources() + 1); }
-
-// True for whoever gives up the last: that one sees what all others did, and nobody else touches this any more.
-bool Suspension::give_up(unsigned count) noexcept {
-  return pending_.load(std::memory_order_seq_cst) == count ||
-         pending_.fetch_sub(static_cast<std::uint8_t>(count), std::memory_order_seq_cst) == count;
-}
 
 void Suspension::release(unsigned count) noexcept {
   if (give_up(count)) resume();

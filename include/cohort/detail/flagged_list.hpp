@@ -155,11 +155,17 @@ class FlaggedList {
 
   // Returns the word without the lock bit.
   std::uintptr_t lock() noexcept {
+    const std::uintptr_t word = word_.fetch_or(locked, std::memory_order_acquire);  // acquire: pairs with unlock()
+    return (word & locked) == 0 ? word : lock_patiently();
+  }
+
+  // Not inline, for the sake of the registers that lock() then need not save.
+  [[gnu::noinline]] std::uintptr_t lock_patiently() noexcept {
     Wait wait;
     for (;;) {
-      const std::uintptr_t word = word_.fetch_or(locked, std::memory_order_acquire);  // acquire: pairs with unlock()
-      if ((word & locked) == 0) return word;
       wait();
+      const std::uintptr_t word = word_.fetch_or(locked, std::memory_order_acquire);  // acquire: as above
+      if ((word & locked) == 0) return word;
     }
   }
 

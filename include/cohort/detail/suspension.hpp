@@ -76,6 +76,7 @@ class Suspension : Timer {
     return *reinterpret_cast<const Awaited*>(kind);
   }
   unsigned remove_sources() noexcept;
+  [[gnu::noinline]] unsigned remove_awaited_and_timer(Wake claimer) noexcept;
   [[nodiscard]] bool give_up(unsigned count) noexcept;
   void resume() noexcept;
 
@@ -177,6 +178,52 @@ inline void suspending() noexcept {
 /// Whether the task whose coroutine this is has been asked to stop; a stranger's coroutine, null, never is.
 [[nodiscard]] inline bool asked_to_stop(const StateBase* task) noexcept {
   return task != nullptr && task->scope != nullptr && task->scope->stop_requested();
+}
+
+// Inline, what every wait goes through.
+
+inline bool Suspension::claim(Wake reason) noexcept {
+  Wake none = Wake::none;
+  // Before the look for the other sources: see Registration::finish(). relaxed: who comes too late just goes.
+  return reason_.compare_exchange_strong(none, reason, std::memory_order_seq_cst, std::memory_order_relaxed);
+}
+
+// True for whoever gives up the last: that one sees what all others did, and nobody else touches this any more.
+inline bool Suspension::give_up(unsigned count) noexcept {
+  return pending_.load(std::memory_order_seq_cst) == count ||
+         pending_.fetch_sub(static_cast<std::uint8_t>(count), std::memory_order_seq_cst) == count;
+}
+
+inline Suspension::Registration::Registration(Suspension& suspension, std::coroutine_handle<> handle,
+                                              const Awaited& awaited) noexcept
+    : suspension_(&suspension) {
+  suspending();
+  suspension.kind = &awaited.node;
+  if (!suspension.of_task_) {
+    suspension.stranger_ = handle;
+    suspension.StopNode::scheduler = thread_context().scheduler;
+  }
+  suspension.pending_.store(all_counts, std::memory_order_relaxed);  // relaxed: not registered anywhere yet
+}
+
+inline void Suspension::Registration::watch_stop() noexcept {
+  Scope* const stopped_with = suspension_->scope();
+  if (stopped_with == nullptr) return;
+  add_source();
+  if (!stopped_with->add(*suspension_)) suspension_->fire(Wake::stopped);
+}
+
+inline void Suspension::Registration::watch_deadline() noexcept {
+  if (!suspension_->timed()) return;
+  add_source();
+  suspension_->scheduler()->arm(*suspension_);
+}
+
+inline bool Suspension::Registration::finish() noexcept {
+  // After the registrations: of a source that claims and one that registers, one sees the other. A source that claims later
+  // removes the others itself; they are all registered by now.
+  if (suspension_->reason_.load(std::memory_order_seq_cst) != Wake::none) counts_ += suspension_->remove_sources();
+  return !suspension_->give_up(counts_);
 }
 
 /// The error for a wake-up that brought no result; nothing for `ready`.
