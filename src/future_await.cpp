@@ -29,44 +29,64 @@ std::exception_ptr exception_of(const StateBase& state) noexcept {
 
 // Whether the awaited task may run on the stack of the one who awaits it, if it lies at an end of this worker's deque.
 inline bool FutureAwaiterBase::may_run_inline(const ThreadContext& context) const noexcept {
-  if (parent == nullptr || context.deque == nullptr || context.scheduler != parent->scheduler || timed_ ||
-      asked_to_stop()) {
-    return false;
-  }
-  // Now and then through the worker's loop instead, and soon if something else waits for it: a task that submits and
-  // awaits for ever must not keep it from all else. relaxed: own
+  return parent != nullptr && context.deque != nullptr && context.scheduler == parent->scheduler && !asked_to_stop();
+}
+
+// Now and then it runs from the worker's loop instead, and soon if something else waits for that: a task that submits and
+// awaits for ever must not keep its worker from all else.
+inline bool FutureAwaiterBase::looks_elsewhere(const ThreadContext& context) noexcept {
   constexpr std::uint64_t look = 32;
+  return (context.counters->started.load(std::memory_order_relaxed) + 1) % look == 0;  // relaxed: own
+}
+inline bool FutureAwaiterBase::goes_elsewhere(const ThreadContext& context) noexcept {
   constexpr std::uint64_t most = 256;
-  const std::uint64_t started = context.counters->started.load(std::memory_order_relaxed) + 1;
-  return started % look != 0 || (started % most != 0 && !context.scheduler->others_wait());
+  return looks_elsewhere(context) &&
+         ((context.counters->started.load(std::memory_order_relaxed) + 1) % most == 0 ||  // relaxed: own
+          context.scheduler->others_wait());
+}
+
+// Whether with the queue's entry gone nobody else starts it, or ends it: nobody knows it, and nobody who is gone has
+// cancelled it.
+inline bool FutureAwaiterBase::may_adopt(const StateBase& awaited, const ThreadContext& context) const noexcept {
+  return awaited.submitter == context.worker_index && only_awaiter_knows() && !awaited.own_scope.started();
 }
 
 // It has been taken from there.
-inline std::coroutine_handle<> FutureAwaiterBase::run_inline(ThreadContext& context) noexcept {
+inline std::coroutine_handle<> FutureAwaiterBase::run_inline(StateBase& awaited, ThreadContext& context) noexcept {
   previous = context.inline_awaits;
   context.inline_awaits = this;
-  context.current = &task->own_scope;
-  return task->is_call ? run_call(*task) : transfer(task->frame());
+  context.current = &awaited.own_scope;
+  return awaited.is_call ? run_call(awaited) : transfer(awaited.frame());
 }
 
+inline std::coroutine_handle<> FutureAwaiterBase::adopt(StateBase& awaited, ThreadContext& context) noexcept {
+  adopted = true;
+  awaited.own_scope.start_alone();
+  awaited.role = Role::adopted;
+  WorkerCounters::add(context.counters->started);
+  return run_inline(awaited, context);
+}
+
+// What it almost always is, with no call in it for which registers would have to be saved.
 std::coroutine_handle<> FutureAwaiterBase::adopt_or_wait(std::coroutine_handle<> handle) {
   ThreadContext& context = thread_context();
-  if (!may_run_inline(context)) [[unlikely]]
-    return wait(handle);
-  // With the queue's entry gone nobody else starts it, or ends it; unless one who is gone has cancelled it.
-  if (task->submitter == context.worker_index && only_awaiter_knows() && !task->own_scope.started() &&
-      context.deque->take(task)) [[likely]] {
-    adopted = true;
-    task->own_scope.start_alone();
-    task->role = Role::adopted;
-    WorkerCounters::add(context.counters->started);
-    return run_inline(context);
+  StateBase& awaited = *task;
+  if (may_run_inline(context) && !looks_elsewhere(context) && may_adopt(awaited, context) &&
+      context.deque->pop(&awaited)) [[likely]] {
+    return adopt(awaited, context);
   }
-  return take_or_wait(handle);
+  return adopt_or_wait_slowly(handle);
+}
+
+std::coroutine_handle<> FutureAwaiterBase::adopt_or_wait_slowly(std::coroutine_handle<> handle) {
+  ThreadContext& context = thread_context();
+  if (!may_run_inline(context) || goes_elsewhere(context)) return wait(handle);
+  return may_adopt(*task, context) && context.deque->take(task) ? adopt(*task, context) : take_or_wait(handle);
 }
 
 std::coroutine_handle<> FutureAwaiterBase::await_suspend(std::coroutine_handle<> handle) {
-  return may_run_inline(thread_context()) ? take_or_wait(handle) : wait(handle);
+  ThreadContext& context = thread_context();
+  return timed_ || !may_run_inline(context) || goes_elsewhere(context) ? wait(handle) : take_or_wait(handle);
 }
 
 // For one who may run it inline, and will if it still lies at an end of this worker's deque.
@@ -75,7 +95,7 @@ std::coroutine_handle<> FutureAwaiterBase::take_or_wait(std::coroutine_handle<> 
   if (context.deque->take(task)) {
     if (task->own_scope.try_start()) {
       context.counters->count_start(task->stolen_by(context.worker_index));
-      return run_inline(context);
+      return run_inline(*task, context);
     }
     task->drop(StateBase::one_owner);
   }

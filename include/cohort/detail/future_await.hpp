@@ -160,7 +160,12 @@ class FutureAwaiterBase : protected InlineAwait {
   };
 
   bool may_run_inline(const ThreadContext& context) const noexcept;
-  std::coroutine_handle<> run_inline(ThreadContext& context) noexcept;
+  static bool looks_elsewhere(const ThreadContext& context) noexcept;
+  static bool goes_elsewhere(const ThreadContext& context) noexcept;
+  bool may_adopt(const StateBase& awaited, const ThreadContext& context) const noexcept;
+  std::coroutine_handle<> run_inline(StateBase& awaited, ThreadContext& context) noexcept;
+  std::coroutine_handle<> adopt(StateBase& awaited, ThreadContext& context) noexcept;
+  [[gnu::noinline]] std::coroutine_handle<> adopt_or_wait_slowly(std::coroutine_handle<> handle);
   std::coroutine_handle<> take_or_wait(std::coroutine_handle<> handle);
   std::coroutine_handle<> wait(std::coroutine_handle<> handle);
   [[nodiscard]] bool begins_to_wait(std::coroutine_handle<> handle);
@@ -182,6 +187,9 @@ class TimedFutureAwaiterBase : public FutureAwaiterBase {
     timed_ = deadline != TimePoint::max();
   }
   ~TimedFutureAwaiterBase() = default;
+
+  /// It is never taken from its queue: that could take longer than the deadline.
+  std::coroutine_handle<> adopt_or_wait(std::coroutine_handle<> handle) { return await_suspend(handle); }
 
  private:
   friend class FutureAwaiterBase;
