@@ -2,7 +2,6 @@
 #include <cohort/detail/suspension.hpp>
 #include <cohort/detail/thread_context.hpp>
 
-#include <atomic>   // for std::memory_order
 #include <cstdint>  // for std::uint64_t
 #include <utility>  // for std::exchange
 
@@ -15,22 +14,32 @@ namespace {
 // on on another thread, with a stack of its own.
 constexpr unsigned max_nested_tasks = 128;
 
-// Whether something else comes before a task that could run in place. Looked at now and then, as in
-// FutureAwaiterBase::may_run_inline(): a task that gets one after the other must not keep its worker from all else.
-bool others_come_first(const ThreadContext& context) noexcept {
-  constexpr std::uint64_t look = 32;
-  // relaxed: own
-  return context.deque != nullptr && context.counters->started.load(std::memory_order_relaxed) % look == 0 &&
-         context.scheduler->others_wait();
+// The entries of tasks that were started in place while they lay below others go when they come up in the worker's loop. A
+// task that gets one after the other keeps the worker from that: then they go when what lay above them has gone.
+void drop_passed_over(ThreadContext& context) noexcept {
+  while (context.counters->passed_over > 0) {
+    Node* const newest = context.deque->pop();
+    if (newest == nullptr) {
+      context.counters->passed_over = 0;  // thieves have taken them
+      return;
+    }
+    if (!is_started_root(*newest)) {
+      context.scheduler->schedule(*newest);
+      return;
+    }
+    --context.counters->passed_over;  // first: what is destroyed may block, and the thread change its worker
+    static_cast<StateBase*>(newest)->drop(StateBase::one_owner);
+  }
 }
 
 }  // namespace
 
-BlockedTask::BlockedTask() noexcept {
+BlockedTask::BlockedTask(Above above) noexcept {
   ThreadContext& context = thread_context();
   scope_ = std::exchange(context.current, nullptr);
   inline_awaits_ = std::exchange(context.inline_awaits, nullptr);
   finishing_ = std::exchange(context.finishing, false);
+  in_place_ = std::exchange(context.in_place, above == Above::awaited);
   below_ = std::exchange(context.blocked, this);
   depth_ = below_ != nullptr ? below_->depth_ + 1 : 1;
 }
@@ -40,6 +49,7 @@ BlockedTask::~BlockedTask() {
   context.current = scope_;
   context.inline_awaits = inline_awaits_;
   context.finishing = finishing_;
+  context.in_place = in_place_;
   context.blocked = below_;
 }
 
@@ -105,13 +115,19 @@ bool wait_while_not_done(StateBase& state, TimePoint deadline) {
   // The task we wait for has not started: the shortest way is to run it here. Not with a deadline, which it could
   // overrun.
   if (context.scheduler != nullptr && context.scheduler == state.home && state.starts_in_place() &&
-      deadline == TimePoint::max() && (context.blocked == nullptr || context.blocked->depth() < max_nested_tasks) &&
-      !others_come_first(context)) {
+      deadline == TimePoint::max() && (context.blocked == nullptr || context.blocked->depth() < max_nested_tasks)) {
     // Out of the queue, if it lies at hand: a task that gets one after the other may not come back to its worker's loop for
     // long, which would drop the entries. Its reference is ours then, else we need one besides.
-    if (context.deque == nullptr || !context.deque->take(&state)) state.add_owner();
+    const bool was_at_hand = context.deque != nullptr && context.deque->take(&state);
+    if (was_at_hand) {
+      drop_passed_over(context);
+    } else {
+      state.add_owner();
+    }
     if (state.own_scope.try_start()) {
-      const BlockedTask below;
+      if (!was_at_hand && context.deque != nullptr && state.submitter == context.worker_index)
+        ++context.counters->passed_over;
+      const BlockedTask below(BlockedTask::Above::awaited);
       run_claimed(state);
       if (Node* node = std::exchange(thread_context().handed_over, nullptr))
         thread_context().scheduler->schedule(*node);

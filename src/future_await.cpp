@@ -33,14 +33,15 @@ inline bool FutureAwaiterBase::may_run_inline(const ThreadContext& context) cons
 }
 
 // Now and then it runs from the worker's loop instead, and soon if something else waits for that: a task that submits and
-// awaits for ever must not keep its worker from all else.
+// awaits for ever must not keep its worker from all else. Not where a get() has started it in place: that
+// would take a thread for its wait, and what comes first could want a lock that the waiting task holds.
 inline bool FutureAwaiterBase::looks_elsewhere(const ThreadContext& context) noexcept {
   constexpr std::uint64_t look = 32;
   return (context.counters->started.load(std::memory_order_relaxed) + 1) % look == 0;  // relaxed: own
 }
 inline bool FutureAwaiterBase::goes_elsewhere(const ThreadContext& context) noexcept {
   constexpr std::uint64_t most = 256;
-  return looks_elsewhere(context) &&
+  return looks_elsewhere(context) && !context.in_place &&
          ((context.counters->started.load(std::memory_order_relaxed) + 1) % most == 0 ||  // relaxed: own
           context.scheduler->others_wait());
 }

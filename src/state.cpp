@@ -167,6 +167,12 @@ void run_task(Node& node) noexcept {
   return state.role == Role::branch ? run_branch(state) : continue_parent(state);
 }
 
+bool is_started_root(const Node& node) noexcept {
+  if (node.kind->run != &run_task) return false;
+  const auto& state = static_cast<const StateBase&>(node);
+  return state.role == Role::root && state.own_scope.started();
+}
+
 Scheduler* home_of(const StateBase& state) noexcept {
   switch (state.role) {
     case Role::root:
@@ -272,7 +278,7 @@ inline StateBase* Latch::take_branch_after(std::size_t index) noexcept {
   // What is not in the deque may be over and gone: only the address counts.
   StateBase* const branch = branches_[index + 1];
   // Now and then through the worker's loop, where what else waits comes first: see FutureAwaiterBase::may_run_inline().
-  const bool through_loop = (context.branch_runs + 1) % 128 == 0;
+  const bool through_loop = (context.branch_runs + 1) % 128 == 0 && !context.in_place;
   if (through_loop ? context.deque->newest() != branch : !context.deque->pop(branch)) return nullptr;
   ++context.branch_runs;
   if (!through_loop) return branch;

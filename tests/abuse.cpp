@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>   // for max
 #include <atomic>      // for atomic
 #include <cerrno>      // for errno
 #include <chrono>      // for microseconds
@@ -360,6 +361,90 @@ TEST_CASE("a task that waits for its child with a lock in hand is not made to ru
     executor.shutdown();
     REQUIRE(inside == lockers);
   }
+}
+
+TEST_CASE("tasks that get one after the other, what suspends nowhere, take no threads for it", "[R3]") {
+  enum class Of { a_function, a_coroutine, branches };
+  const Of of = GENERATE(Of::a_function, Of::a_coroutine, Of::branches);
+  const int tasks = scaled(500), gets = 300;
+  std::atomic<int> threads{0};
+  ExecutorOptions options;
+  options.max_workers = 1;
+  options.on_worker_start = [&](std::size_t) { ++threads; };
+  AsyncExecutor executor(std::move(options));
+
+  const auto awaits_many = [&]() -> Task<int> {
+    int sum = 0;
+    for (int i = 0; i < gets; ++i) {
+      const int one = co_await executor.submit(identity, 1);
+      sum += one;
+    }
+    co_return sum;
+  };
+  const auto branch = []() -> Task<int> { co_return 1; };
+  const auto forks_many = [&]() -> Task<int> {
+    std::vector<Task<int>> branches;
+    for (int i = 0; i < gets; ++i) branches.push_back(branch());
+    const std::vector<int> ones = co_await when_all(std::move(branches));
+    co_return static_cast<int>(ones.size());
+  };
+  const auto task = [&] {
+    if (of == Of::a_coroutine) return executor.submit(awaits_many).get();
+    if (of == Of::branches) return executor.submit(forks_many).get();
+    int sum = 0;
+    for (int i = 0; i < gets; ++i) sum += executor.submit(identity, 1).get();
+    return sum;
+  };
+  std::atomic<bool> all_there{false};
+  executor.submit([&] { all_there.wait(false); });
+  std::vector<AsyncFuture<int>> futures;
+  for (int i = 0; i < tasks; ++i)
+    futures.push_back(executor.submit(task));  // each waits for its turn behind the others
+  all_there = true;
+  all_there.notify_one();
+  for (AsyncFuture<int>& future : futures) REQUIRE(future.get(patience) == gets);
+  REQUIRE(threads == 1);
+}
+
+TEST_CASE("a task that gets one after the other with a lock in hand is not made to let in who wants the lock", "[R3]") {
+  AsyncExecutor executor(1);
+  std::mutex mutex;
+  std::atomic<bool> all_there{false};
+  auto holder = executor.submit([&] {
+    all_there.wait(false);
+    int sum = 0;
+    for (int i = 0; i < 300; ++i) {
+      const std::lock_guard lock(mutex);
+      sum += executor.submit(identity, 1).get();
+    }
+    return sum;
+  });
+  auto other = executor.submit([&] { const std::lock_guard lock(mutex); });
+  all_there = true;
+  all_there.notify_one();
+  REQUIRE(holder.get(patience) == 300);
+  other.get(patience);
+}
+
+TEST_CASE("what a task gets in place, newest or not, goes with its handle", "[R12]") {
+  std::atomic<int> alive{0};
+  AsyncExecutor executor(1);
+  const auto make = [&] { return Counted(alive); };
+  auto gets_pairs = [&] {
+    const AsyncFuture<int> older = executor.submit(identity, 1);  // below all that follow
+    int most = 0;
+    for (int i = 0; i < scaled(10'000); ++i) {
+      const auto first = executor.submit(make), second = executor.submit(make), third = executor.submit(make);
+      first.wait();
+      second.wait();
+      third.wait();
+      most = std::max(most, alive.load());
+    }
+    return most * older.get();
+  };
+  REQUIRE(executor.submit(gets_pairs).get(patience) <= 5);
+  executor.shutdown();
+  REQUIRE(alive == 0);
 }
 
 TEST_CASE("a task that submits itself over and over does not keep the others waiting", "[R2]") {

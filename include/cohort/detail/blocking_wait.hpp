@@ -52,7 +52,10 @@ class BlockingWait : Node {
 /// Puts the task that runs on this thread aside, while its thread blocks or runs something else on top of it.
 class BlockedTask {
  public:
-  BlockedTask() noexcept;
+  /// What runs above it: whatever comes, or the task that it waits for, in place.
+  enum class Above : bool { others, awaited };
+
+  explicit BlockedTask(Above above = Above::others) noexcept;
   BlockedTask(const BlockedTask&) = delete;
   BlockedTask& operator=(const BlockedTask&) = delete;
   ~BlockedTask();
@@ -70,6 +73,7 @@ class BlockedTask {
   BlockedTask* below_;
   unsigned depth_;
   bool finishing_;
+  bool in_place_;
 };
 
 /// Blocks until `state` is done or `deadline` has passed; returns whether it is done. On a worker, a task that has not

@@ -28,14 +28,15 @@ struct alignas(cache_line_size) WorkerCounters {
 
   std::uint64_t next_sequence_id = 0;  // numbers reserved for this worker: see ThreadPool::next_sequence_id
   std::uint64_t last_sequence_id = 0;
-  Counter submitted{0};    // tasks submitted by this worker
-  Counter started{0};      // tasks whose start it claimed
-  Counter succeeded{0};    // … ended with a value
-  Counter failed{0};       // … with an exception
-  Counter cancelled{0};    // … as cancelled
-  Counter ended_early{0};  // of these, cancelled without having been started
-  Counter left{0};         // … and gone: nothing of them will touch the pool again
-  Counter stolen{0};       // of those it started, what another worker had submitted
+  std::uint64_t passed_over = 0;  // at most so many entries of its deque are of tasks that get() has started in place
+  Counter submitted{0};           // tasks submitted by this worker
+  Counter started{0};             // tasks whose start it claimed
+  Counter succeeded{0};           // … ended with a value
+  Counter failed{0};              // … with an exception
+  Counter cancelled{0};           // … as cancelled
+  Counter ended_early{0};         // of these, cancelled without having been started
+  Counter left{0};                // … and gone: nothing of them will touch the pool again
+  Counter stolen{0};              // of those it started, what another worker had submitted
 
   void count_start(bool was_stolen) noexcept {
     add(started);
@@ -99,9 +100,10 @@ struct ThreadContext {
   // While a worker of that pool fires its timers: those that call an application's code, which the worker runs before all
   // else, back in its loop; the last on top.
   Node* alarms = nullptr;
-  Node* handed_over = nullptr;           // what to run next, without queueing: only while finishing
-  BlockedTask* blocked = nullptr;        // tasks further down this stack, blocked in get()
-  unsigned callback_depth = 0;           // done callbacks running on this stack
+  Node* handed_over = nullptr;     // what to run next, without queueing: only while finishing
+  BlockedTask* blocked = nullptr;  // tasks further down this stack, blocked in get()
+  bool in_place = false;           // what runs was started by the get() below it, which takes a thread if it suspends
+  unsigned callback_depth = 0;     // done callbacks running on this stack
   Waiter* deferred_callbacks = nullptr;  // those that wait for the stack to unwind, first to run first
   Waiter* last_deferred_callback = nullptr;
   StateBase* dropped_tasks = nullptr;  // unstarted tasks to destroy, while one is being destroyed: see drop_unstarted()
