@@ -426,7 +426,7 @@ TEST_CASE("a task that gets one after the other with a lock in hand is not made 
   other.get(patience);
 }
 
-TEST_CASE("what a task gets in place, newest or not, goes with its handle", "[R12]") {
+TEST_CASE("what a task gets in place, newest or not, goes with its handle", "[R8]") {
   std::atomic<int> alive{0};
   AsyncExecutor executor(1);
   const auto make = [&] { return Counted(alive); };
