@@ -23,8 +23,8 @@ void drop_passed_over(ThreadContext& context) noexcept {
       context.counters->passed_over = 0;  // thieves have taken them
       return;
     }
-    if (!is_started_root(*newest)) {
-      context.scheduler->schedule(*newest);
+    if (!is_queued_root(*newest) || !static_cast<StateBase*>(newest)->own_scope.started()) {
+      context.scheduler->schedule(*newest);  // somebody may have looked for it meanwhile, and sleep
       return;
     }
     --context.counters->passed_over;  // first: what is destroyed may block, and the thread change its worker

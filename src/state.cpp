@@ -167,12 +167,6 @@ void run_task(Node& node) noexcept {
   return state.role == Role::branch ? run_branch(state) : continue_parent(state);
 }
 
-bool is_started_root(const Node& node) noexcept {
-  if (node.kind->run != &run_task) return false;
-  const auto& state = static_cast<const StateBase&>(node);
-  return state.role == Role::root && state.own_scope.started();
-}
-
 Scheduler* home_of(const StateBase& state) noexcept {
   switch (state.role) {
     case Role::root:

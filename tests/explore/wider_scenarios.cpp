@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <mutex>
 #include <optional>
 #include <stdexcept>
 #include <stop_token>
@@ -619,5 +620,36 @@ const Scenario s18_handed_over(
       check(second.get() == 5 && blocked.get() == 6, "the values");
       return "values";
     });
+
+// A task gets two that it has submitted, above an older one, while another worker steals, perhaps the entry of one of
+// them; then one above another, and keeps its worker until that has run, which only the other worker can do.
+const Scenario s18_passed_over("S18-passed-over", "a task gets others out of order meets steal", {"values"}, [] {
+  namespace sync = cohort::detail::sync;
+  explore::Calm calm;
+  sync::mutex mutex;
+  sync::condition_variable condition;
+  bool last_ran = false;
+  AsyncExecutor executor(2);
+  calm.end();
+  const AsyncFuture<int> future = executor.submit([&] {
+    static_cast<void>(executor.submit([] {}));
+    const AsyncFuture<int> first = executor.submit([] { return 1; });
+    const AsyncFuture<int> second = executor.submit([] { return 2; });
+    int sum = first.get() + second.get();
+    static_cast<void>(executor.submit([&] {
+      std::lock_guard lock(mutex);
+      last_ran = true;
+      condition.notify_one();
+    }));
+    sum += executor.submit([] { return 3; }).get();
+    std::unique_lock lock(mutex);
+    condition.wait(lock, [&] { return last_ran; });
+    return sum;
+  });
+  check(future.get() == 6, "the values");
+  executor.shutdown();
+  explore::check_all_ended(executor, 6);
+  return "values";
+});
 
 }  // namespace

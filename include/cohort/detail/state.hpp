@@ -225,9 +225,6 @@ struct BlockStartsHere {};
 /// Runs a task from a queue: starts a root or a branch, or continues the parent of a child.
 void run_task(Node& node) noexcept;
 
-/// Whether what was taken from a queue is a root that somebody has started, or cancelled, and so nothing but an entry.
-[[nodiscard]] bool is_started_root(const Node& node) noexcept;
-
 template <class T>
 struct alignas(state_alignment<T>) State {
   static constexpr bool over_aligned = state_alignment<T> > frame_alignment;
